@@ -18,7 +18,7 @@ namespace Appliance.DataPath.Splice;
 public static class Rewriter
 {
     // What one hop takes from the word {TTL, protocol}: ~m + (m - 0100), whatever m is.
-    private const ushort TtlDelta = 0xfeff;
+    internal const ushort TtlDelta = 0xfeff;
 
     private const byte FlagSyn = (byte)TcpFlags.Syn, FlagAck = (byte)TcpFlags.Ack;
 
