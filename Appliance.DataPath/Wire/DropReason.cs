@@ -113,7 +113,7 @@ public static class DropReasons
         Set(DropReason.Ipv4HeaderMalformed, "IPv4 version, header length or total length is impossible");
         Set(DropReason.Ipv4OptionsMalformed, "an IPv4 option runs past the header");
         Set(DropReason.Ipv4ChecksumWrong, "the IPv4 header checksum is wrong");
-        Set(DropReason.Ipv6HeaderMalformed, "IPv6 version or payload length is impossible");
+        Set(DropReason.Ipv6HeaderMalformed, "IPv6 version is impossible, or an IPv4-mapped address stands in the header");
         Set(DropReason.Ipv6ExtensionMalformed, "an IPv6 extension header runs past the packet, or there are more than eight");
         Set(DropReason.IpLengthExceedsFrame, "the IP length is greater than the frame");
         Set(DropReason.FragmentMalformed, "a fragment's offset or length is impossible");

@@ -85,6 +85,18 @@ public readonly ref struct Packet
     /// <summary>True if it carries a checked TCP header.</summary>
     public bool IsTcp => Layout.HasTransport && Layout.Protocol == ProtocolTcp;
 
+    /// <summary>True if it carries a checked UDP header.</summary>
+    public bool IsUdp => Layout.HasTransport && Layout.Protocol == ProtocolUdp;
+
+    /// <summary>True if it carries a checked ICMP header of its own IP version.</summary>
+    public bool IsIcmp => Layout.HasTransport && Layout.Protocol is ProtocolIcmp or ProtocolIcmp6;
+
+    /// <summary>True if it has a VLAN tag.</summary>
+    public bool HasVlan => Layout.Vlan >= 0;
+
+    /// <summary>True for IPv4.</summary>
+    public bool IsV4 => Layout.Kind == NetworkKind.Ipv4;
+
     /// <summary>True for IPv6.</summary>
     public bool IsV6 => Layout.Kind == NetworkKind.Ipv6;
 
@@ -97,20 +109,44 @@ public readonly ref struct Packet
     /// <summary>The transport payload.</summary>
     public Span<byte> Payload => Frame[Layout.Payload..Layout.End];
 
-    /// <summary>Source address; meaningful for IP only.</summary>
-    public IpAddr Source => IsV6 ? IpAddr.ReadV6(Frame[(Layout.Network + 8)..]) : IpAddr.ReadV4(Frame[(Layout.Network + 12)..]);
+    /// <summary>Source address; none if not IP.</summary>
+    public IpAddr Source => IsV6 ? IpAddr.ReadV6(Frame[(Layout.Network + 8)..]) : IsV4 ? IpAddr.ReadV4(Frame[(Layout.Network + 12)..]) : default;
 
-    /// <summary>Destination address; meaningful for IP only.</summary>
-    public IpAddr Destination => IsV6 ? IpAddr.ReadV6(Frame[(Layout.Network + 24)..]) : IpAddr.ReadV4(Frame[(Layout.Network + 16)..]);
+    /// <summary>Destination address; none if not IP.</summary>
+    public IpAddr Destination => IsV6 ? IpAddr.ReadV6(Frame[(Layout.Network + 24)..]) : IsV4 ? IpAddr.ReadV4(Frame[(Layout.Network + 16)..]) : default;
 
-    /// <summary>Source port; meaningful for TCP and UDP with a transport header.</summary>
-    public ushort SourcePort => BinaryPrimitives.ReadUInt16BigEndian(Frame[Layout.Transport..]);
+    /// <summary>Source port; meaningful for TCP and UDP, 0 without a transport header.</summary>
+    public ushort SourcePort => Layout.HasTransport ? BinaryPrimitives.ReadUInt16BigEndian(Frame[Layout.Transport..]) : (ushort)0;
 
-    /// <summary>Destination port; meaningful for TCP and UDP with a transport header.</summary>
-    public ushort DestinationPort => BinaryPrimitives.ReadUInt16BigEndian(Frame[(Layout.Transport + 2)..]);
+    /// <summary>Destination port; meaningful for TCP and UDP, 0 without a transport header.</summary>
+    public ushort DestinationPort => Layout.HasTransport ? BinaryPrimitives.ReadUInt16BigEndian(Frame[(Layout.Transport + 2)..]) : (ushort)0;
+
+    /// <summary>TTL or hop limit; 0 if not IP.</summary>
+    public byte HopLimit => IsV6 ? Frame[Layout.Network + 7] : IsV4 ? Frame[Layout.Network + 8] : (byte)0;
+
+    /// <summary>The Ethernet header.</summary>
+    public EthernetView Ethernet => new(Frame);
+
+    /// <summary>The outer VLAN tag; only if <see cref="HasVlan"/>.</summary>
+    public VlanView Vlan => new(Frame[12..]);
+
+    /// <summary>ARP; only if the layout's kind is <see cref="NetworkKind.Arp"/>.</summary>
+    public ArpView Arp => new(Network);
+
+    /// <summary>The IPv4 packet; only if <see cref="IsV4"/>.</summary>
+    public Ipv4View Ipv4 => new(Network);
+
+    /// <summary>The IPv6 packet; only if <see cref="IsV6"/>.</summary>
+    public Ipv6View Ipv6 => new(Network);
 
     /// <summary>The TCP header; only if <see cref="IsTcp"/>.</summary>
     public TcpView Tcp => new(Transport);
+
+    /// <summary>The UDP datagram; only if <see cref="IsUdp"/>.</summary>
+    public UdpView Udp => new(Transport);
+
+    /// <summary>The ICMP message; only if <see cref="IsIcmp"/>.</summary>
+    public IcmpView Icmp => new(Transport, IsV6);
 
     /// <summary>Parses a frame. On failure <paramref name="reason"/> says why and <paramref name="packet"/> is empty.</summary>
     public static bool TryParse(Span<byte> frame, out Packet packet, out DropReason reason)

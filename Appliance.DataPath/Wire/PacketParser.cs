@@ -71,6 +71,7 @@ public static class PacketParser
         // A super-frame beyond 64 KB would carry total length 0 (BIG TCP); the ports never ask for those.
         if (ip[0] >> 4 != 4 || headerLength < 20 || total < headerLength) return Fail(DropReason.Ipv4HeaderMalformed, out reason);
         if (total > ip.Length) return Fail(DropReason.IpLengthExceedsFrame, out reason);
+        if (headerLength > 20 && !Ipv4View.AreOptionsValid(ip[20..headerLength])) return Fail(DropReason.Ipv4OptionsMalformed, out reason);
         ushort fragment = BinaryPrimitives.ReadUInt16BigEndian(ip[6..]);
         int offset = (fragment & 0x1fff) * 8;
         layout.Kind = NetworkKind.Ipv4;
@@ -89,18 +90,19 @@ public static class PacketParser
         int total = 40 + BinaryPrimitives.ReadUInt16BigEndian(ip[4..]);
         if (ip[0] >> 4 != 6) return Fail(DropReason.Ipv6HeaderMalformed, out reason);
         if (total > ip.Length) return Fail(DropReason.IpLengthExceedsFrame, out reason);
+        // On the wire a mapped address is an attack (RFC 4942 2.2): here it would pass for IPv4.
+        if (IpAddr.ReadV6(ip[8..]).IsV4 || IpAddr.ReadV6(ip[24..]).IsV4) return Fail(DropReason.Ipv6HeaderMalformed, out reason);
         layout.Kind = NetworkKind.Ipv6;
         layout.End = layout.Network + total;
         byte next = ip[6];
-        int at = 40, offset = 0;
+        int at = Ipv6View.HeaderLength, offset = 0;
         for (int headers = 0; ; headers++)
         {
-            // Hop-by-hop, routing, destination options (RFC 8200 4), fragment (4.5).
-            if (next is not (0 or 43 or 60 or 44)) break;
+            if (!Ipv6Extensions.IsExtension(next)) break;
             if (headers == MaxExtensionHeaders || at + 8 > total) return Fail(DropReason.Ipv6ExtensionMalformed, out reason);
-            int length = next == 44 ? 8 : (ip[at + 1] + 1) * 8;
+            int length = Ipv6Extensions.LengthOf(next, ip[at..]);
             if (at + length > total) return Fail(DropReason.Ipv6ExtensionMalformed, out reason);
-            if (next == 44)
+            if (next == Ipv6View.Fragment)
             {
                 ushort field = BinaryPrimitives.ReadUInt16BigEndian(ip[(at + 2)..]);
                 offset = field & 0xfff8;

@@ -1,0 +1,168 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+using static Appliance.DataPath.Splice.HeaderWords;
+
+namespace Appliance.DataPath.Splice;
+
+/// <summary>
+/// THE per-packet function (SPLICE 2; docs/splice.md): rewrites a TCP packet in place from one half
+/// of a splice to the other. Pure: what leaves depends on the packet and the entry alone, so any box
+/// may do it, in any order, twice. Either everything is rewritten or, on a drop, nothing. Checksums
+/// are updated by RFC 1624 equation 3 and the payload is never summed, so a corrupted segment stays corrupted
+/// by the same error. A super-frame has one header and is one packet here; its VnetHeader
+/// stays right, since lengths and family do not change. Not handled here: Ethernet, the slow-path flag,
+/// fragments (reassembled before), and splitting at a breakpoint.
+/// </summary>
+public static class Rewriter
+{
+    // What one hop takes from the word {TTL, protocol}: ~m + (m - 0100), whatever m is.
+    internal const ushort TtlDelta = 0xfeff;
+
+    private const byte FlagSyn = (byte)TcpFlags.Syn, FlagAck = (byte)TcpFlags.Ack;
+
+    /// <summary>Rewrites <paramref name="packet"/> (its IsTcp holds, and its family is the entry's); None, or why it is dropped, untouched.</summary>
+    public static DropReason Rewrite(in Packet packet, in VnetHeader vnet, in RewriteEntry entry)
+    {
+        PacketLayout layout = packet.Layout;
+        Span<byte> network = packet.Frame[layout.Network..];
+        Span<byte> header = packet.Frame[layout.Transport..layout.Payload];
+        bool v6 = layout.Kind == NetworkKind.Ipv6;
+        if (network[v6 ? 7 : 8] <= 1) return DropReason.TtlExpired;
+
+        ulong delta = entry.TupleDelta;
+        if ((entry.Flags & RewriteFlags.AddressesOnly) == RewriteFlags.None)
+        {
+            DropReason reason = RewriteNumbers(header, in entry, ref delta);
+            if (reason != DropReason.None) return reason;
+        }
+        ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
+        tcp.SourcePort = Net(entry.NewSourcePort);
+        tcp.DestinationPort = Net(entry.NewDestinationPort);
+        ushort checksum = Net(tcp.Checksum);
+        tcp.Checksum = Net(vnet.NeedsChecksum
+            ? InternetChecksum.UpdatePartial(checksum, entry.AddressDelta)
+            : InternetChecksum.Update(checksum, InternetChecksum.Fold(delta)));
+
+        if (v6) RewriteIpv6(network, in entry);
+        else RewriteIpv4(network, in entry);
+        return DropReason.None;
+    }
+
+    private static void RewriteIpv4(Span<byte> network, in RewriteEntry entry)
+    {
+        ref Ipv4Words ip = ref MemoryMarshal.AsRef<Ipv4Words>(network);
+        ip.Ttl--;
+        ip.Source = Net(entry.NewSource.V4);
+        ip.Destination = Net(entry.NewDestination.V4);
+        ip.Checksum = Net(InternetChecksum.Update(Net(ip.Checksum), InternetChecksum.Add(entry.AddressDelta, TtlDelta)));
+    }
+
+    private static void RewriteIpv6(Span<byte> network, in RewriteEntry entry)
+    {
+        ref Ipv6Words ip = ref MemoryMarshal.AsRef<Ipv6Words>(network);
+        ip.HopLimit--;
+        ip.SourceHigh = Net(entry.NewSource.High);
+        ip.SourceLow = Net(entry.NewSource.Low);
+        ip.DestinationHigh = Net(entry.NewDestination.High);
+        ip.DestinationLow = Net(entry.NewDestination.Low);
+    }
+
+    // Sequence, ack, window and options; adds what the checksum has to know to delta.
+    private static DropReason RewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
+    {
+        ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
+        byte flags = tcp.Flags;
+        bool hasAck = (flags & FlagAck) != 0;
+        Span<byte> options = header[20..];
+        // Options first: they alone can be malformed.
+        if (TcpOptions.IsTimestampsOnly(options))
+        {
+            if ((entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None) delta += RewriteTimestamps(options[4..], in entry, hasAck);
+        }
+        else if (options.Length != 0)
+        {
+            DropReason reason = RewriteOptions(options, in entry, hasAck, ref delta);
+            if (reason != DropReason.None) return reason;
+        }
+
+        uint seq = Net(tcp.Seq), newSeq = seq + entry.SeqDelta;
+        tcp.Seq = Net(newSeq);
+        delta += (ulong)~seq + newSeq;
+        if (hasAck)
+        {
+            uint ack = Net(tcp.Ack), newAck = ack + entry.AckDelta;
+            if ((entry.Flags & RewriteFlags.AckFloor) != RewriteFlags.None) newAck = TcpSeq.Max(new(newAck), new(entry.AckFloor)).Value;
+            tcp.Ack = Net(newAck);
+            delta += (ulong)~ack + newAck;
+        }
+        if ((flags & FlagSyn) == 0 && entry.WindowShiftIn != entry.WindowShiftOut)
+        {
+            // 16 bits and a shift of at most 14: no overflow.
+            uint window = Net(tcp.Window), newWindow = Math.Min((window << entry.WindowShiftIn) >> entry.WindowShiftOut, ushort.MaxValue);
+            tcp.Window = Net((ushort)newWindow);
+            delta += (ushort)~window + newWindow;
+        }
+        return DropReason.None;
+    }
+
+    // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does.
+    private static ulong RewriteTimestamps(Span<byte> words, in RewriteEntry entry, bool hasAck)
+    {
+        ref TimestampWords ts = ref MemoryMarshal.AsRef<TimestampWords>(words);
+        uint value = Net(ts.Value), newValue = value + entry.TsValDelta;
+        ts.Value = Net(newValue);
+        ulong delta = (ulong)~value + newValue;
+        if (!hasAck) return delta;
+        uint echo = Net(ts.Echo), newEcho = echo + entry.TsEcrDelta;
+        if ((entry.Flags & RewriteFlags.TsEcrFloor) != RewriteFlags.None) newEcho = TcpSeq.Max(new(newEcho), new(entry.TsEcrFloor)).Value;
+        ts.Echo = Net(newEcho);
+        return delta + (ulong)~echo + newEcho;
+    }
+
+    // Any layout. The whole option area (at most 40 bytes, from an even offset) is summed before and
+    // after, so that odd offsets and options that are moved or blanked need no care of their own.
+    private static DropReason RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck, ref ulong delta)
+    {
+        if (!TcpOptions.TryParse(options, out TcpOptions parsed, out DropReason reason)) return reason;
+        bool timestamps = parsed.HasTimestamps && (entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None;
+        bool blank = (entry.Flags & RewriteFlags.BlankSack) != RewriteFlags.None;
+        bool sack = parsed.SackBlocks != 0 && (hasAck || blank);
+        if (!timestamps && !sack) return DropReason.None;
+
+        delta += (ushort)~InternetChecksum.Sum(options);
+        if (timestamps) RewriteTimestamps(options[parsed.TimestampOffset..], in entry, hasAck);
+        if (sack)
+        {
+            if (blank) options.Slice(parsed.SackOffset - 2, 2 + parsed.SackBlocks * 8).Fill(TcpOptions.KindNop);
+            else RewriteSack(options, in parsed, in entry);
+        }
+        delta += InternetChecksum.Sum(options);
+        return DropReason.None;
+    }
+
+    // Edges move with the acknowledgment. While its floor holds, what lies below it is no byte that the
+    // receiver of this option waits for (P, or bytes that we own): such blocks go, one across is cut.
+    private static void RewriteSack(Span<byte> options, in TcpOptions parsed, in RewriteEntry entry)
+    {
+        Span<byte> blocks = options.Slice(parsed.SackOffset, parsed.SackBlocks * 8);
+        bool floorOpen = (entry.Flags & RewriteFlags.AckFloor) != RewriteFlags.None;
+        TcpSeq floor = new(entry.AckFloor);
+        int kept = 0;
+        for (int at = 0; at < blocks.Length; at += 8)
+        {
+            TcpSeq left = new TcpSeq(BinaryPrimitives.ReadUInt32BigEndian(blocks[at..])) + entry.AckDelta;
+            TcpSeq right = new TcpSeq(BinaryPrimitives.ReadUInt32BigEndian(blocks[(at + 4)..])) + entry.AckDelta;
+            if (floorOpen && right <= floor) continue;
+            if (floorOpen) left = TcpSeq.Max(left, floor);
+            BinaryPrimitives.WriteUInt32BigEndian(blocks[kept..], left.Value);
+            BinaryPrimitives.WriteUInt32BigEndian(blocks[(kept + 4)..], right.Value);
+            kept += 8;
+        }
+        if (kept == blocks.Length) return;
+        blocks[kept..].Fill(TcpOptions.KindNop);
+        if (kept == 0) options.Slice(parsed.SackOffset - 2, 2).Fill(TcpOptions.KindNop);
+        else options[parsed.SackOffset - 1] = (byte)(kept + 2);
+    }
+}
