@@ -91,6 +91,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
             table.End(handshake);
             return DropReason.Consumed;
         }
+        if (handshake.State == HandshakeState.Shadow) Awake(handshake);
         NoteHeader(handshake, tcp, options);
         int offset = tcp.Seq - (handshake.A + 1u);
         int length = tcp.Payload.Length;
@@ -115,7 +116,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     /// <summary>The handshake's timer fired while the head is being collected or an empty connection closes.</summary>
     public void OnTimer(Handshake handshake)
     {
-        if (handshake.State == HandshakeState.Closing)
+        if (handshake.State is HandshakeState.Closing or HandshakeState.Shadow)
         {
             table.End(handshake);
             return;
@@ -247,6 +248,15 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         Stamp(handshake, ref fin);
         host.Send(FlowDirection.ToClient, ref fin, default, 0);
         table.Schedule(handshake, host.Now + ClosingNs);
+    }
+
+    // The owner of these bytes is gone, or the flow moved: this box goes on with them.
+    private void Awake(Handshake handshake)
+    {
+        handshake.State = HandshakeState.Head;
+        handshake.Created = handshake.LastProgress = host.Now;
+        host.Statistics[Counter.HandshakesStarted]++;
+        table.Schedule(handshake, host.Now + HeadTimeoutNs);
     }
 
     private static void NoteHeader(Handshake handshake, in TcpView tcp, in TcpOptions options)

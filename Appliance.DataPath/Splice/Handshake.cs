@@ -28,6 +28,9 @@ public enum HandshakeState : byte
     /// <summary>Request bytes have left; bytes that are ours (PROXY header, early-acknowledged ones) are not acknowledged yet.</summary>
     Delivering,
 
+    /// <summary>A peer's early-acknowledged bytes, kept for the case that it dies; becomes <see cref="Head"/> when the client's next segment comes here.</summary>
+    Shadow,
+
     /// <summary>The client finished before it asked anything; its last acknowledgment is awaited.</summary>
     Closing,
 }

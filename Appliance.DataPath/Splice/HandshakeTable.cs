@@ -10,7 +10,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class HandshakeTable
 {
-    private const int NoTimer = -1, MaxTimersPerAdvance = 256;
+    private const int NoTimer = 0, MaxTimersPerAdvance = 256;
 
     private readonly Handshake[] _slots;
     private readonly int[] _free;

@@ -135,7 +135,7 @@ public sealed class SpliceTable
         slot.Guard = guard;
         slot.ToServer = forwardIndex;
         slot.ToClient = backwardIndex;
-        slot.Created = slot.Gossiped = now;
+        slot.Created = slot.Gossiped = slot.Heard = now;
         slot.Deadline = 0;
         _records.Publish(index);
         _byId[record.Id] = index;
@@ -171,8 +171,9 @@ public sealed class SpliceTable
     public void Merge(int index, in SpliceProgress progress, long now)
     {
         ref SpliceRecord record = ref _records.Entry(index);
-        Merge(ref _flows.Entry(record.ToServer), progress.ToServer, now);
-        Merge(ref _flows.Entry(record.ToClient), progress.ToClient, now);
+        record.Heard = now;
+        Merge(ref _flows.Entry(record.ToServer), progress.ToServer);
+        Merge(ref _flows.Entry(record.ToClient), progress.ToClient);
     }
 
     /// <summary>Sets or clears the flag that sends a direction's packets to the slow path.</summary>
@@ -230,7 +231,7 @@ public sealed class SpliceTable
         SeqLock.EndWrite(ref line.Version);
     }
 
-    private static void Merge(ref RewriteEntry entry, in DirectionProgress progress, long now)
+    private static void Merge(ref RewriteEntry entry, in DirectionProgress progress)
     {
         if (progress.Seen == 0) return;
         entry.SeqNext = TcpSeq.Max(new TcpSeq(entry.SeqNext), new TcpSeq(progress.SeqNext)).Value;
@@ -240,6 +241,5 @@ public sealed class SpliceTable
         if (progress.PathMtu != 0 && (entry.PathMtu == 0 || progress.PathMtu < entry.PathMtu)) entry.PathMtu = progress.PathMtu;
         if (progress.FinSeen != 0) (entry.FinSeen, entry.FinSeq) = (1, progress.FinSeq);
         entry.Seen = 1;
-        entry.LastSeen = now;
     }
 }

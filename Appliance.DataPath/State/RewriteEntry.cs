@@ -36,6 +36,9 @@ public enum RewriteFlags : ushort
     /// <summary>The entry does not forward: its packets go to the slow path (suspended, closing, time-wait).</summary>
     SlowPath = 16,
 
+    /// <summary>An end has finished: every packet may move the record on.</summary>
+    Watch = 64,
+
     /// <summary>Sequence, ack, SACK and timestamps are unchanged: only addresses and ports (layer-4 translation).</summary>
     AddressesOnly = 32,
 }

@@ -115,8 +115,8 @@ public struct SpliceCommand
     /// <summary>Length and offset of owned bytes.</summary>
     public int Length, Offset;
 
-    /// <summary>Index of the slab buffer with the bytes.</summary>
-    public int Bytes;
+    /// <summary>Where owned bytes stand until the worker has taken the command.</summary>
+    public nint Bytes;
 
     /// <summary>The ticket that is answered.</summary>
     public ulong Ticket;

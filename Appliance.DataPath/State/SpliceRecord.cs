@@ -125,9 +125,6 @@ public struct SpliceRecord
     /// <summary>Local: worker's clock, ns: when created or imported; when the state ends without further packets; when progress was last gossiped.</summary>
     public long Created, Deadline, Gossiped;
 
-    /// <summary>Local: index of the buffer of owned bytes, or 0.</summary>
-    public int OwnedBytes;
-
-    /// <summary>Local: timer handle.</summary>
-    public int Timer;
+    /// <summary>Local: when a peer last said that the connection moved, ns.</summary>
+    public long Heard;
 }

@@ -1,0 +1,88 @@
+using Appliance.DataPath.Balance;
+using Appliance.DataPath.State;
+
+namespace Appliance.DataPath.Paths;
+
+/// <summary>One version of the cluster's membership, with the owner table that follows from it.</summary>
+public sealed class MembershipSlot(ulong[] nameHashes)
+{
+    /// <summary>Owner table over <see cref="Usable"/>.</summary>
+    public MaglevTable Table { get; } = new(nameHashes);
+
+    /// <summary>Workload factors by node.</summary>
+    public byte[] Factors { get; } = new byte[NodeIds.Max];
+
+    /// <summary>Proxies usable on every traffic link (they own flows); all boxes that live, this one included.</summary>
+    public ulong Usable, Live;
+
+    /// <summary>Version, from the sharer's beats.</summary>
+    public uint Version;
+}
+
+/// <summary>
+/// Who owns which flow now, and who did before the last change (SPLICE 5). Liveness prepares a
+/// spare slot while the worker reads the others; the worker swaps on a command. So the worker never
+/// builds a table and never waits.
+/// </summary>
+public sealed class Membership
+{
+    private readonly MembershipSlot[] _slots;
+    private int _current = -1, _previous = -1;
+    private int _applied = -1;
+    private int _posted = -1;
+
+    /// <summary>Slots for the nodes whose names hash to <paramref name="nameHashes"/>, in the order of their numbers.</summary>
+    public Membership(ulong[] nameHashes)
+    {
+        _slots = [new(nameHashes), new(nameHashes), new(nameHashes)];
+    }
+
+    /// <summary>Worker: the present version; null before the first.</summary>
+    public MembershipSlot? Current => _current < 0 ? null : _slots[_current];
+
+    /// <summary>Worker: the version before the last change of owners; null if there was none.</summary>
+    public MembershipSlot? Previous => _previous < 0 ? null : _slots[_previous];
+
+    /// <summary>Worker: when the owners last changed, ns.</summary>
+    public long ChangedAt { get; private set; } = long.MinValue / 2;
+
+    /// <summary>Worker: lives anybody but <paramref name="self"/>?</summary>
+    public bool HasOthers(byte self) => Current is { } slot && (slot.Live & ~(1ul << self)) != 0;
+
+    /// <summary>Control: a slot to fill in, or null while the worker has not taken the last one.</summary>
+    public MembershipSlot? Prepare(out byte number)
+    {
+        number = 0;
+        if (_posted != Volatile.Read(ref _applied)) return null;
+        for (byte i = 0; i < _slots.Length; i++)
+        {
+            if (i == _current || i == _previous) continue;
+            number = i;
+            return _slots[i];
+        }
+        return null;
+    }
+
+    /// <summary>Control: the slot was posted to the worker.</summary>
+    public void Posted(byte number) => _posted = number;
+
+    /// <summary>Worker: takes a posted slot.</summary>
+    public void Apply(byte number, long now)
+    {
+        if (_current < 0)
+        {
+            _current = number;
+        }
+        else if (_slots[number].Usable != _slots[_current].Usable)
+        {
+            _previous = _current;
+            _current = number;
+            ChangedAt = now;
+        }
+        else
+        {
+            _current = number;
+        }
+        Volatile.Write(ref _applied, number);
+    }
+}

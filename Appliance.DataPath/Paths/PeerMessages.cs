@@ -1,0 +1,199 @@
+using Appliance.DataPath.Flow;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+
+namespace Appliance.DataPath.Paths;
+
+/// <summary>
+/// What peers' words do to a box: records go straight into its tables, confirmations release
+/// what waits for them, choices and owned bytes are kept for the case that their owner dies (SPLICE 3, 4.2, 5).
+/// </summary>
+public sealed class PeerMessages
+{
+    private const int ChoiceSlots = 4096, DutySlots = 4096;
+    private const long ShadowNs = 60_000_000_000;
+
+    private readonly Box _box;
+    private readonly MacAddress[] _macs;
+    private readonly HashSet<MacAddress>[] _peers = [[], []];
+    private readonly (ulong Id, byte Attempt)[] _choices = new (ulong, byte)[ChoiceSlots];
+    private readonly (ulong Id, int Record)[] _duties = new (ulong, int)[DutySlots];
+    private int _nextDuty;
+
+    /// <summary>Knows the MACs of all configured nodes.</summary>
+    public PeerMessages(Box box)
+    {
+        _box = box;
+        string[] nodes = box.Config.Nodes;
+        _macs = new MacAddress[nodes.Length * 8];
+        for (int node = 0; node < nodes.Length; node++)
+        {
+            for (int i = 0; i < 8; i++)
+            {
+                MacAddress mac = BoxLink.MacOf(nodes[node], (LinkRole)(i >> 2), (FrameMark)(i & 3));
+                _macs[node * 8 + i] = mac;
+                if (node != box.Config.Self) _peers[i >> 2].Add(mac);
+            }
+        }
+    }
+
+    /// <summary>A node's MAC.</summary>
+    public MacAddress MacOf(byte node, LinkRole role, FrameMark mark) => _macs[node * 8 + (int)role * 4 + (int)mark];
+
+    /// <summary>True if another box sent a frame with this source MAC.</summary>
+    public bool IsPeer(LinkRole role, MacAddress source) => _peers[(int)role].Contains(source);
+
+    /// <summary>Attempt that a peer announced for a record id, or -1.</summary>
+    public int AnnouncedAttempt(ulong id) => _choices[id % ChoiceSlots] is var choice && choice.Id == id ? choice.Attempt : -1;
+
+    /// <summary>Carries out a peer's word.</summary>
+    public void On(in SpliceCommand command)
+    {
+        switch (command.Kind)
+        {
+            case SpliceCommandKind.Import:
+                Import(command);
+                break;
+            case SpliceCommandKind.Progress:
+                int known = _box.Splices.FindRecord(command.Record.Id);
+                if (known >= 0) TakeProgress(known, command.Progress);
+                break;
+            case SpliceCommandKind.Remove:
+                int gone = _box.Splices.FindRecord(command.Record.Id);
+                if (gone >= 0) _box.Splices.Remove(gone);
+                break;
+            case SpliceCommandKind.Confirmed:
+                OnConfirmed(command.Ticket);
+                break;
+            case SpliceCommandKind.Choice:
+                _choices[command.Record.Id % ChoiceSlots] = (command.Record.Id, command.Attempt);
+                break;
+            case SpliceCommandKind.OwnedBytes:
+                OnOwnedBytes(command);
+                break;
+            case SpliceCommandKind.QueryDone when _box.Handshakes.Find(command.Ticket) is { } asking:
+                asking.AnnouncedAttempt = AnnouncedAttempt(asking.RecordId);
+                _box.Backends.OnQueryDone(asking);
+                break;
+        }
+    }
+
+    /// <summary>No other box lives: nothing that waits for a confirmation will get one.</summary>
+    public void OnAlone()
+    {
+        for (int i = 0; i < _box.Config.Handshakes; i++)
+        {
+            Handshake handshake = _box.Handshakes[i];
+            if (handshake.State == HandshakeState.Confirming) _box.Joiner.OnTimer(handshake);
+        }
+    }
+
+    /// <summary>A node died: bytes that it still had to deliver are the new owner's to deliver.</summary>
+    public void OnNodeDied(byte node)
+    {
+        for (int i = 0; i < DutySlots; i++)
+        {
+            (ulong id, int index) = _duties[i];
+            if (id == 0 || !_box.Splices.IsLive(index) || _box.Splices.Record(index).Id != id) continue;
+            ref SpliceRecord record = ref _box.Splices.Record(index);
+            if (record.FloorOpen == 0 || record.Origin != node) continue;
+            if (_box.OwnerOf(_box.OwnerHash(record.Client, record.ClientPort)) != _box.Config.Self) continue;
+            TakeOverDelivery(index);
+        }
+    }
+
+    private void Import(in SpliceCommand command)
+    {
+        SpliceRecord record = command.Record;
+        record.Imported = 1;
+        int hopServer = _box.NextHop(FlowDirection.ToServer, record.Real);
+        int hopClient = _box.NextHop(FlowDirection.ToClient, record.Client);
+        if (hopServer < 0 || hopClient < 0)
+        {
+            _box.Statistics.Drop(DropReason.NoRoute);
+            return;
+        }
+        InstallResult result = _box.Splices.Install(record, (ushort)hopServer, (ushort)hopClient, _box.Now, out int index, out _);
+        if (result is InstallResult.Full or InstallResult.Occupied)
+        {
+            _box.Statistics.Drop(DropReason.TableFull);
+            return;
+        }
+        if (result == InstallResult.Installed)
+        {
+            _box.Statistics[Counter.SplicesImported]++;
+            if (record.FloorOpen != 0 && (record.P > 0 || record.AckFloor != record.A + 1)) _duties[_nextDuty++ % DutySlots] = (record.Id, index);
+        }
+        TakeProgress(index, command.Progress);
+        if (result != InstallResult.Stale && record.State >= SpliceState.TimeWait) _box.Closes.OnImported(index);
+        Settle(index);
+    }
+
+    private void TakeProgress(int index, in SpliceProgress progress)
+    {
+        _box.Splices.Merge(index, progress, _box.Now);
+        if (progress.ToServer.FinSeen + progress.ToClient.FinSeen > 0) _box.Closes.Follow(index);
+        if (_box.Splices.Record(index).FloorOpen != 0) _box.CheckFloor(index);
+    }
+
+    // A handshake of the same connection here is overtaken by the record.
+    private void Settle(int index)
+    {
+        ref SpliceRecord record = ref _box.Splices.Record(index);
+        Handshake? handshake = _box.Handshakes.Find(SpliceTable.KeyToServer(record));
+        if (handshake is null || handshake.A.Value != record.A || handshake.B.Value != record.B) return;
+        if (handshake.State == HandshakeState.Shadow)
+        {
+            if (record.FloorOpen == 0) _box.Handshakes.End(handshake);
+        }
+        else if (handshake.State is HandshakeState.Head or HandshakeState.BackendSyn or HandshakeState.BackendData)
+        {
+            if (handshake.HasBytes) _box.Joiner.Adopt(handshake, index);
+            else _box.Handshakes.End(handshake);
+        }
+    }
+
+    private void OnConfirmed(ulong ticket)
+    {
+        if (_box.Handshakes.Find(ticket) is not { } handshake) return;
+        if (handshake.State == HandshakeState.Confirming) _box.Joiner.OnConfirmed(handshake);
+        else _box.Client.OnOwnedConfirmed(handshake);
+    }
+
+    private void OnOwnedBytes(in SpliceCommand command)
+    {
+        FlowKey key = SpliceTable.KeyToServer(command.Record);
+        Handshake? handshake = _box.Handshakes.Find(key);
+        TcpSeq a = new(command.Record.A), b = new(command.Record.B);
+        if (handshake is null)
+        {
+            if (_box.Services.Find(key.Destination, key.DestinationPort) is not { } service) return;
+            handshake = _box.Handshakes.Begin(key, service, CookieOptions.Unpack(command.CookieOptions), a, b, _box.Now, out DropReason reason);
+            if (handshake is null)
+            {
+                _box.Statistics.Drop(reason);
+                return;
+            }
+            handshake.State = HandshakeState.Shadow;
+            handshake.TakenOver = true;
+            _box.Handshakes.Schedule(handshake, _box.Now + ShadowNs);
+        }
+        if (handshake.A != a || handshake.B != b) return;
+        _box.Client.OnOwnedBytes(handshake, command.Offset, MemoryNative.Span(command.Bytes, command.Length));
+    }
+
+    private void TakeOverDelivery(int index)
+    {
+        ref SpliceRecord record = ref _box.Splices.Record(index);
+        FlowKey key = SpliceTable.KeyToServer(record);
+        if (_box.Services.Find(record.Virtual, record.VirtualPort) is not { } service) return;
+        Handshake? handshake = _box.Handshakes.Find(key)
+            ?? _box.Handshakes.Begin(key, service, default, new TcpSeq(record.A), new TcpSeq(record.B), _box.Now, out _);
+        if (handshake is null || handshake.A.Value != record.A) return;
+        if (record.P > 0) ProxyV2.Write(_box.Handshakes.Buffers.WithPrefix(handshake.Buffer, record.P, 0), key, default);
+        _box.Statistics[Counter.HandshakesTakenOver]++;
+        _box.Joiner.TakeOverDelivery(handshake, index);
+    }
+}

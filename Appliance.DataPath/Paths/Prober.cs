@@ -1,0 +1,163 @@
+using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+
+namespace Appliance.DataPath.Paths;
+
+/// <summary>
+/// Learns what each backend offers (the pool profile of SPLICE 4.1) by asking: a SYN with every
+/// option from the box's own internal address, its SYN-ACK read, then a RST. At start, every second while a
+/// backend was never heard, every ten seconds afterwards. Judges no health: silence changes nothing that is known.
+/// </summary>
+public sealed class Prober
+{
+    private const long SoonNs = 1_000_000_000, LaterNs = 10_000_000_000;
+    private const ushort FirstPort = 61000;
+
+    private readonly Box _box;
+    private readonly Probe[] _probes;
+    private readonly Dictionary<(IpAddr, ushort), int> _index = [];
+
+    /// <summary>A prober for all reals of the box's services.</summary>
+    public Prober(Box box)
+    {
+        _box = box;
+        foreach (Service service in box.Services.Services)
+        {
+            foreach (Pool pool in service.Pools)
+            {
+                foreach (Real real in pool.Reals) _index.TryAdd((real.Address, real.Port), _index.Count);
+            }
+        }
+        _probes = new Probe[_index.Count];
+        foreach (((IpAddr address, ushort port), int i) in _index) _probes[i] = new Probe { Address = address, Port = port };
+    }
+
+    /// <summary>When the next probe is due, ns.</summary>
+    public long NextDeadline { get; private set; }
+
+    /// <summary>True once every backend has answered.</summary>
+    public bool IsComplete
+    {
+        get
+        {
+            foreach (ref Probe probe in _probes.AsSpan())
+            {
+                if (!probe.Known) return false;
+            }
+            return true;
+        }
+    }
+
+    /// <summary>Sends the probes that are due.</summary>
+    public void Advance()
+    {
+        if ((_box.Config.Roles & BoxRoles.Proxy) == BoxRoles.None)
+        {
+            NextDeadline = long.MaxValue;
+            return;
+        }
+        if (_box.Now < NextDeadline) return;
+        long next = long.MaxValue;
+        for (int i = 0; i < _probes.Length; i++)
+        {
+            ref Probe probe = ref _probes[i];
+            if (_box.Now >= probe.Next) Ask(ref probe, i);
+            next = Math.Min(next, probe.Next);
+        }
+        NextDeadline = next;
+    }
+
+    /// <summary>A segment to the box's own internal address: the answer to a probe, or nothing of ours.</summary>
+    public DropReason OnSegment(in Packet packet)
+    {
+        if (!packet.IsTcp) return DropReason.RealUnexpected;
+        TcpView tcp = packet.Tcp;
+        int index = tcp.DestinationPort - FirstPort;
+        if (index < 0 || index >= _probes.Length) return DropReason.RealUnexpected;
+        ref Probe probe = ref _probes[index];
+        if (probe.Address != packet.Source || probe.Port != tcp.SourcePort || tcp.Ack != probe.Isn + 1u) return DropReason.RealUnexpected;
+        if (!tcp.Has(TcpFlags.Syn | TcpFlags.Ack) || !TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _)) return DropReason.Consumed;
+        probe.Profile = new PoolProfile
+        {
+            Mss = options.HasMss ? options.Mss : (ushort)536,
+            WindowScale = options.HasWindowScale ? options.WindowScale : PoolProfile.NoScale,
+            Sack = options.SackPermitted,
+            Timestamps = options.HasTimestamps,
+            Ecn = tcp.Has(TcpFlags.Ece),
+            FirstWindow = tcp.Window,
+        };
+        probe.Known = true;
+        _box.Statistics[Counter.ProbesAnswered]++;
+        TcpSegmentSpec reset = Segment(probe, index, TcpFlags.Rst, probe.Isn + 1u);
+        _box.Send(FlowDirection.ToServer, ref reset, default, 0);
+        return DropReason.Consumed;
+    }
+
+    /// <summary>What all known reals of a service keep.</summary>
+    public PoolProfile ProfileOf(Service service)
+    {
+        PoolProfile profile = default;
+        bool any = false;
+        foreach (Pool pool in service.Pools)
+        {
+            foreach (Real real in pool.Reals)
+            {
+                if (!TryGet(real.Address, real.Port, out PoolProfile one)) continue;
+                profile = any ? PoolProfile.And(profile, one) : one;
+                any = true;
+            }
+        }
+        return any ? profile : PoolProfile.Unknown;
+    }
+
+    /// <summary>What one real offers; false if it never answered.</summary>
+    public bool TryGet(IpAddr address, ushort port, out PoolProfile profile)
+    {
+        profile = default;
+        if (!_index.TryGetValue((address, port), out int index) || !_probes[index].Known) return false;
+        profile = _probes[index].Profile;
+        return true;
+    }
+
+    private void Ask(ref Probe probe, int index)
+    {
+        probe.Next = _box.Now + (probe.Known ? LaterNs : SoonNs);
+        probe.Isn = new TcpSeq((uint)(_box.Now >> 10) * 2654435761u + (uint)index);
+        TcpSegmentSpec syn = Segment(probe, index, TcpFlags.Syn | TcpFlags.Ece | TcpFlags.Cwr, probe.Isn);
+        if (syn.Source.IsNone) return;
+        int overhead = probe.Address.IsV4 ? 40 : 60;
+        syn.Window = 65535;
+        syn.Mss = (ushort)(_box.Egress.Port(LinkRole.Internal).Mtu - overhead);
+        syn.WindowScale = 7;
+        syn.SackPermitted = true;
+        syn.HasTimestamps = true;
+        syn.TsVal = (uint)_box.WallMs;
+        _box.Statistics[Counter.Probes]++;
+        _box.Send(FlowDirection.ToServer, ref syn, default, 0);
+    }
+
+    private TcpSegmentSpec Segment(in Probe probe, int index, TcpFlags flags, TcpSeq seq)
+    {
+        BoxLink link = _box.Config.Links[(int)LinkRole.Internal];
+        return new TcpSegmentSpec
+        {
+            Source = probe.Address.IsV4 ? link.Address4 : link.Address6,
+            Destination = probe.Address,
+            SourcePort = (ushort)(FirstPort + index),
+            DestinationPort = probe.Port,
+            Flags = flags,
+            Seq = seq,
+        };
+    }
+
+    private struct Probe
+    {
+        public IpAddr Address;
+        public ushort Port;
+        public bool Known;
+        public PoolProfile Profile;
+        public TcpSeq Isn;
+        public long Next;
+    }
+}

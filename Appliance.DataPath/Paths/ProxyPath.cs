@@ -1,0 +1,256 @@
+using Appliance.DataPath.Flow;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+
+namespace Appliance.DataPath.Paths;
+
+/// <summary>
+/// What a proxy does with a packet, from top to bottom: flow table hit, rewrite, transmit (the
+/// common case ends there); segments that change a connection's state; a miss goes to the owner, the
+/// previous owner, the handshake, or is refused (SPLICE 2, 4, 5, 10).
+/// </summary>
+public sealed class ProxyPath(Box box)
+{
+    private const long SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
+
+    private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
+    private readonly Reassembler _fragments = new();
+
+    /// <summary>Treats a packet that came over <paramref name="role"/>'s link with a relay mark. None: it was sent on.</summary>
+    public DropReason Process(LinkRole role, in Packet packet, in FrameRef frame, FrameMark mark)
+    {
+        if (packet.Layout.IsFragment) return OnFragment(role, packet, mark);
+        if (!packet.IsTcp) return packet.IsIcmp ? OnIcmp(role, packet, frame, mark) : packet.Layout.HasTransport || packet.Layout.Protocol != 0 ? Unexpected(role) : DropReason.UnknownEtherType;
+        FlowKey key = FlowKey.Of(packet);
+        FlowTable<RewriteEntry> flows = box.Splices.Flows;
+        int index = flows.Find(key, key.Hash(flows.Seed));
+        if (index < 0) return OnMiss(role, packet, frame, key, mark);
+
+        ref RewriteEntry entry = ref flows.Entry(index);
+        if ((entry.Direction == FlowDirection.ToServer) != (role == LinkRole.External)) return DropReason.SpoofedSource;
+        TcpView tcp = packet.Tcp;
+        if ((tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) != TcpFlags.None || (entry.Flags & (RewriteFlags.SlowPath | RewriteFlags.Watch)) != RewriteFlags.None)
+        {
+            return OnControl(packet, frame, key, ref entry, mark);
+        }
+        if (mark == FrameMark.Replayed && IsKnownAcknowledged(tcp, entry)) return DropReason.ReplayedAlreadyAcknowledged;
+        return Forward(packet, frame, ref entry);
+    }
+
+    /// <summary>Reassembly's timeouts.</summary>
+    public void Advance(long now)
+    {
+        int expired = _fragments.Expire(now);
+        if (expired > 0) box.Statistics[DropReason.FragmentTimeout] += expired;
+    }
+
+    // The common case.
+    private DropReason Forward(in Packet packet, in FrameRef frame, ref RewriteEntry entry)
+    {
+        if (IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
+        if (packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
+        Progress.Observe(ref entry, packet, box.Now);
+        if ((entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None) box.CheckFloor(entry.Record);
+        DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
+        if (reason != DropReason.None) return reason;
+        box.Statistics[Counter.Rewritten]++;
+        box.Statistics[Counter.RewrittenBytes] += frame.Length;
+        box.Egress.SendToHop(entry.NextHop, frame);
+        return DropReason.None;
+    }
+
+    // SYN, FIN, RST, and anything on a record that is held, half closed or closed.
+    private DropReason OnControl(in Packet packet, in FrameRef frame, in FlowKey key, ref RewriteEntry entry, FrameMark mark)
+    {
+        TcpView tcp = packet.Tcp;
+        int index = entry.Record;
+        ref SpliceRecord record = ref box.Splices.Record(index);
+        bool fromClient = entry.Direction == FlowDirection.ToServer;
+        if ((entry.Flags & RewriteFlags.SlowPath) != RewriteFlags.None)
+        {
+            Handshake? held = box.Handshakes.Find(key);
+            return held is null ? DropReason.AwaitingConfirmation : box.Client.OnSegment(held, packet);
+        }
+        if (record.State >= SpliceState.TimeWait && StartsAnew(tcp, record, fromClient))
+        {
+            // The tuple is being used again: the old record is in nobody's way.
+            DropReason verdict = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
+            if (verdict is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return verdict;
+        }
+        if (tcp.Has(TcpFlags.Syn) && !fromClient) return AnswerSynAck(record, tcp);
+        FlowDirection direction = entry.Direction;
+        TcpSeq seq = tcp.Seq;
+        bool reset = tcp.Has(TcpFlags.Rst);
+        DropReason reason = Forward(packet, frame, ref entry);
+        if (reason != DropReason.None) return reason;
+        if (reset) box.Closes.OnReset(index, direction, seq);
+        else box.Closes.Follow(index);
+        return DropReason.None;
+    }
+
+    private DropReason OnMiss(LinkRole role, in Packet packet, in FrameRef frame, in FlowKey key, FrameMark mark)
+    {
+        bool fromClient = role == LinkRole.External;
+        Service? service = fromClient ? box.Services.Find(key.Destination, key.DestinationPort) : null;
+        if (fromClient && service is null) return DropReason.NoSuchService;
+        TcpView tcp = packet.Tcp;
+        bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
+        if (syn && !fromClient) return DropReason.SynOfRealRefused;
+        Handshake? handshake = box.Handshakes.Find(key);
+        if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet) : box.Backends.OnServerSegment(handshake, packet);
+        if (mark == FrameMark.Replayed) mark = FrameMark.Handed;
+
+        ulong hash = fromClient ? box.OwnerHash(key.Source, key.SourcePort) : box.OwnerHash(key.Destination, key.DestinationPort);
+        if (mark == FrameMark.Handed)
+        {
+            byte owner = box.OwnerOf(hash);
+            if (owner == NodeIds.None) return DropReason.OwnerUnknown;
+            if (owner != box.Config.Self) return Relay(role, frame, owner, FrameMark.Relayed);
+        }
+        if (syn) return OnSyn(packet, key);
+        if (mark != FrameMark.RelayedOn && MayBeOfPreviousOwner(key, tcp, fromClient, hash, out byte previous))
+        {
+            return Relay(role, frame, previous, FrameMark.RelayedOn);
+        }
+        if (fromClient)
+        {
+            DropReason verdict = box.Client.OnUnknown(packet, service!);
+            if (verdict != DropReason.CookieInvalid) return verdict;
+        }
+        if (box.Now - box.Membership.ChangedAt < SettleNs || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
+        if (!tcp.Has(TcpFlags.Rst) && _resets.TryTake(box.Now)) box.SendReset(role, packet);
+        return DropReason.NoRecord;
+    }
+
+    private DropReason OnSyn(in Packet packet, in FlowKey key)
+    {
+        Service? service = box.Services.Find(key.Destination, key.DestinationPort);
+        return service is null ? DropReason.NoSuchService : box.Client.OnSyn(packet, service);
+    }
+
+    // Handshakes that the previous owner had begun are still there; those that began here are not asked for.
+    private bool MayBeOfPreviousOwner(in FlowKey key, in TcpView tcp, bool fromClient, ulong hash, out byte previous)
+    {
+        previous = NodeIds.None;
+        if (box.Now - box.Membership.ChangedAt > PreviousOwnerNs || box.Membership.Previous is not { } slot) return false;
+        previous = slot.Table.Lookup(hash);
+        if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Live >> previous & 1) == 0) return false;
+        return !fromClient || !box.Client.AnsweredSyn(key, tcp.Seq - 1u);
+    }
+
+    private DropReason Relay(LinkRole role, in FrameRef frame, byte node, FrameMark mark)
+    {
+        box.Statistics[mark == FrameMark.Relayed ? Counter.Relayed : Counter.RelayedOn]++;
+        return box.Egress.SendTo(role, box.MacOf(node, role, mark), frame) ? DropReason.None : DropReason.TransmitQueueFull;
+    }
+
+    // The backend did not see our acknowledgment of its SYN-ACK: data will follow, this is to stop its timer.
+    private DropReason AnswerSynAck(in SpliceRecord record, in TcpView tcp)
+    {
+        if (tcp.Seq.Value != record.D || tcp.Ack.Value != record.C + 1) return DropReason.SegmentInvalid;
+        ref RewriteEntry client = ref box.Splices.Entry(record.ToServer);
+        TcpSegmentSpec ack = new()
+        {
+            Source = record.Source,
+            Destination = record.Real,
+            SourcePort = record.SourcePort,
+            DestinationPort = record.RealPort,
+            Seq = new TcpSeq(record.C) + 1u,
+            Ack = new TcpSeq(record.D) + 1u,
+            Flags = TcpFlags.Ack,
+            Window = (ushort)Math.Min(Progress.Window(client) >> ((record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None ? record.ScaleOursServer : 0), ushort.MaxValue),
+            HasTimestamps = (record.Options & SpliceOptions.Timestamps) != SpliceOptions.None,
+            TsVal = client.TsVal + record.Dc,
+            TsEcr = record.TsFirst,
+        };
+        box.Send(FlowDirection.ToServer, ref ack, default, 0);
+        return DropReason.Consumed;
+    }
+
+    private DropReason OnIcmp(LinkRole role, in Packet packet, in FrameRef frame, FrameMark mark)
+    {
+        if (!packet.Icmp.IsError) return Unexpected(role);
+        if (!IcmpErrorRewriter.TryGetKey(packet, out FlowKey key, out DropReason reason)) return reason;
+        int index = box.Splices.Find(key);
+        if (index < 0) return OnIcmpMiss(role, frame, key, mark);
+        ref RewriteEntry answering = ref box.Splices.Entry(index);
+        if ((answering.Direction == FlowDirection.ToServer) != (role == LinkRole.External)) return DropReason.SpoofedSource;
+        reason = IcmpErrorRewriter.Rewrite(packet, frame.Vnet, answering, ReverseOf(answering));
+        if (reason != DropReason.None) return reason;
+        box.Statistics[Counter.IcmpTranslated]++;
+        box.Egress.SendToHop(answering.NextHop, frame);
+        return DropReason.None;
+    }
+
+    private DropReason OnIcmpMiss(LinkRole role, in FrameRef frame, in FlowKey key, FrameMark mark)
+    {
+        if (mark is not (FrameMark.Handed or FrameMark.Replayed)) return DropReason.IcmpQuoteUnknown;
+        ulong hash = role == LinkRole.External ? box.OwnerHash(key.Source, key.SourcePort) : box.OwnerHash(key.Destination, key.DestinationPort);
+        byte owner = box.OwnerOf(hash);
+        if (owner == NodeIds.None || owner == box.Config.Self) return DropReason.IcmpQuoteUnknown;
+        return Relay(role, frame, owner, FrameMark.Relayed);
+    }
+
+    private DropReason OnFragment(LinkRole role, in Packet packet, FrameMark mark)
+    {
+        FragmentVerdict verdict = _fragments.Add(packet, box.Now, out WholePacket whole, out DropReason reason);
+        if (verdict == FragmentVerdict.Dropped) return reason;
+        if (verdict == FragmentVerdict.Held) return DropReason.Consumed;
+        box.Statistics[Counter.Reassembled]++;
+        FrameRef copy = box.Egress.Scratch(whole.Frame.Length);
+        whole.Frame.Bytes.CopyTo(copy.Bytes);
+        _fragments.ReleaseWhole();
+        if (!Packet.TryParse(copy.Bytes, out Packet assembled, out reason)) return reason;
+        box.RefragmentTo = whole.LargestFragment;
+        box.RefragmentId = whole.Identification;
+        reason = Process(role, assembled, copy, mark);
+        box.RefragmentTo = 0;
+        return reason;
+    }
+
+    private bool IsTooLong(in Packet packet, in FrameRef frame, in RewriteEntry entry)
+    {
+        int mtu = box.Egress.Port(entry.Direction == FlowDirection.ToServer ? LinkRole.Internal : LinkRole.External).Mtu;
+        if (packet.Layout.End - packet.Layout.Network <= mtu) return false;
+        return !frame.Vnet.IsSuperFrame || packet.Layout.Payload - packet.Layout.Network + frame.Vnet.GsoSize > mtu;
+    }
+
+    private DropReason TooBig(in Packet packet, in RewriteEntry entry)
+    {
+        LinkRole from = entry.Direction == FlowDirection.ToServer ? LinkRole.External : LinkRole.Internal;
+        LinkRole to = from == LinkRole.External ? LinkRole.Internal : LinkRole.External;
+        FrameRef frame = box.Egress.Scratch(1600);
+        frame.Length = IcmpWriter.WriteError(frame.Bytes, packet, IcmpError.PacketTooBig, packet.Destination, default, default, box.Egress.Port(to).Mtu);
+        int hop = box.Egress.HopTo(from, packet.Source);
+        if (frame.Length > 0 && hop > 0) box.Egress.SendToHop(hop, frame);
+        return DropReason.TooLongForEgress;
+    }
+
+    private ref RewriteEntry ReverseOf(in RewriteEntry entry)
+    {
+        ref SpliceRecord record = ref box.Splices.Record(entry.Record);
+        return ref box.Splices.Entry(entry.Direction == FlowDirection.ToServer ? record.ToClient : record.ToServer);
+    }
+
+    private bool IsKnownAcknowledged(in TcpView tcp, in RewriteEntry entry)
+    {
+        ref RewriteEntry reverse = ref ReverseOf(entry);
+        uint length = tcp.SequenceLength;
+        if (length == 0) return tcp.Ack < new TcpSeq(entry.AckSeen);
+        return reverse.Seen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta >= tcp.Seq + length;
+    }
+
+    // A SYN, or from the client a segment behind a handshake that is not this record's.
+    private static bool StartsAnew(in TcpView tcp, in SpliceRecord record, bool fromClient)
+    {
+        if (tcp.Has(TcpFlags.Rst)) return false;
+        if (tcp.Has(TcpFlags.Syn)) return fromClient || tcp.Seq.Value != record.D;
+        if (!fromClient) return false;
+        int seq = tcp.Seq - (new TcpSeq(record.A) + 1u), ack = tcp.Ack - (new TcpSeq(record.B) + 1u);
+        return seq < 0 || ack < 0;
+    }
+
+    private static DropReason Unexpected(LinkRole role) => role == LinkRole.Internal ? DropReason.RealUnexpected : DropReason.UnknownProtocol;
+}

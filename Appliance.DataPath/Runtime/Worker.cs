@@ -1,0 +1,72 @@
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
+
+namespace Appliance.DataPath.Runtime;
+
+/// <summary>
+/// The one visible cycle of the data path: clock, commands, receive, walk, flush, release,
+/// timers. Bounded work in each step; waits for nothing. Who calls it (a thread that polls, a simulation, a
+/// replay) decides when. Allocates nothing.
+/// </summary>
+public sealed class Worker
+{
+    private const int BatchSize = 64, MaxCommands = 256;
+
+    private readonly Box _box;
+    private readonly FramePort[] _ports;
+    private readonly SpscQueue<SpliceCommand> _commands;
+    private readonly FrameBatch _batch = new(BatchSize);
+    private readonly long _detectionNs;
+    private long _lastCycle;
+
+    /// <summary>A worker for <paramref name="box"/>, whose ports are given again, and its commands.</summary>
+    public Worker(Box box, FramePort[] ports, SpscQueue<SpliceCommand> commands)
+    {
+        _box = box;
+        _ports = ports;
+        _commands = commands;
+        _detectionNs = box.Config.DetectionNs;
+    }
+
+    /// <summary>The box.</summary>
+    public Box Box => _box;
+
+    /// <summary>Cycles done; liveness beats only while this advances or the worker is idle.</summary>
+    public long Cycles { get; private set; }
+
+    /// <summary>When the next cycle is due without frames or commands, ns.</summary>
+    public long NextDeadline => _box.NextDeadline;
+
+    /// <summary>One cycle; returns how many frames and commands it handled.</summary>
+    public int Cycle(long now, long wallMs)
+    {
+        _box.SetClock(now, wallMs);
+        int work = RunCommands();
+        for (int role = 0; role < _ports.Length; role++)
+        {
+            FramePort port = _ports[role];
+            int count = port.Receive(_batch);
+            for (int i = 0; i < count; i++) _box.Process((LinkRole)role, _batch[i]);
+            if (count > 0)
+            {
+                _box.Egress.Flush();
+                work += count;
+            }
+            port.Release();
+        }
+        _box.Advance();
+        _box.Egress.Flush();
+        _box.Statistics[Counter.Cycles] = ++Cycles;
+        _lastCycle = now;
+        return work;
+    }
+
+    private int RunCommands()
+    {
+        int done = 0;
+        for (; done < MaxCommands && _commands.TryDequeue(out SpliceCommand command); done++) _box.Execute(command);
+        return done;
+    }
+}
