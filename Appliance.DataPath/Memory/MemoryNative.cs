@@ -29,9 +29,30 @@ public static unsafe class MemoryNative
     /// <summary>Frees what <see cref="Allocate"/> gave.</summary>
     public static void Free(nint address) => NativeMemory.AlignedFree((void*)address);
 
+    /// <summary>Zeroed pages that cost memory only once they are touched; give them back with <see cref="Unreserve"/>.</summary>
+    public static nint Reserve(nuint bytes)
+    {
+        nint address = mmap(0, bytes, ProtReadWrite, MapPrivateAnonymousNoReserve, -1, 0);
+        if (address == -1) throw new OutOfMemoryException($"cannot reserve {bytes} bytes");
+        return address;
+    }
+
+    /// <summary>Gives back what <see cref="Reserve"/> gave.</summary>
+    public static void Unreserve(nint address, nuint bytes) => _ = munmap(address, bytes);
+
     /// <summary>Asks the processor to load the cache line at <paramref name="address"/>; never faults.</summary>
     public static void Prefetch(nint address)
     {
         if (System.Runtime.Intrinsics.X86.Sse.IsSupported) System.Runtime.Intrinsics.X86.Sse.Prefetch0((void*)address);
     }
+
+    private const int ProtReadWrite = 3, MapPrivateAnonymousNoReserve = 0x4022;
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern nint mmap(nint address, nuint length, int protection, int flags, int descriptor, long offset);
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int munmap(nint address, nuint length);
 }

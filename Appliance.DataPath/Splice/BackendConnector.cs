@@ -1,0 +1,328 @@
+using Appliance.DataPath.Flow;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+
+namespace Appliance.DataPath.Splice;
+
+/// <summary>
+/// The backend's side of delayed binding (SPLICE 4.3 to 4.6 and section 5): routes the head, asks
+/// the peers before a handshake is re-created, opens the backend's half with c = a - P so that X = 0, and gives up
+/// with an exact RST. A request byte leaves only through <see cref="SpliceJoiner"/>, and then never to another backend.
+/// </summary>
+public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, SpliceTable splices, RealHealth health, SpliceJoiner joiner)
+{
+    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, AskNs = 100_000_000, ListenNs = 400_000_000;
+    private const int SynsPerReal = 4;
+
+    /// <summary>New request bytes: decides where they go as soon as that can be decided.</summary>
+    public void OnBytes(Handshake handshake)
+    {
+        if (handshake.State != HandshakeState.Head) return;
+        Span<byte> head = table.Buffers.Bytes(handshake.Buffer)[..handshake.Ranges.Contiguous];
+        switch (Router.Decide(handshake.Service, head, ref handshake.HeadProgress, out RouteDecision decision))
+        {
+            case RouteResult.Malformed:
+                Refuse(handshake, DropReason.RequestMalformed);
+                return;
+            case RouteResult.NoRoute:
+                Refuse(handshake, DropReason.NoRouteMatches);
+                return;
+            case RouteResult.Incomplete:
+                if (head.Length == HeadBuffers.Room) Refuse(handshake, DropReason.HeadTooLong);
+                return;
+        }
+        host.Statistics[Counter.HeadsComplete]++;
+        handshake.Pool = decision.Pool;
+        handshake.IsIdempotent = decision.IsIdempotent;
+        handshake.RecordId = RecordIdOf(handshake);
+        handshake.Prefix = decision.Pool!.SendsProxyHeader ? ProxyV2.LengthOf(handshake.ClientKey, 0) : 0;
+        handshake.StepEnds = host.Now + MaxSynNs;
+        if (handshake.TakenOver && host.HasLivePeers) AskPeers(handshake);
+        else Choose(handshake);
+    }
+
+    /// <summary>All live peers have said what they know of this handshake.</summary>
+    public void OnQueryDone(Handshake handshake)
+    {
+        if (handshake.State != HandshakeState.AskingPeers) return;
+        int entry = splices.Find(handshake.ClientKey);
+        if (entry >= 0)
+        {
+            joiner.Adopt(handshake, splices.Entry(entry).Record);
+            return;
+        }
+        if (handshake.AnnouncedAttempt >= 0) handshake.Attempt = handshake.AnnouncedAttempt;
+        host.Statistics[Counter.HandshakesTakenOver]++;
+        Choose(handshake);
+    }
+
+    /// <summary>A segment of the backend that is being tried.</summary>
+    public DropReason OnServerSegment(Handshake handshake, in Packet packet)
+    {
+        TcpView tcp = packet.Tcp;
+        if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out DropReason malformed)) return malformed;
+        if (handshake.State is not (HandshakeState.BackendSyn or HandshakeState.BackendData)) return DropReason.AwaitingConfirmation;
+        bool answersSyn = tcp.Ack == handshake.C + 1u;
+        if (tcp.Has(TcpFlags.Rst))
+        {
+            if (!answersSyn || !tcp.Has(TcpFlags.Ack)) return DropReason.RstOutOfWindow;
+            host.Statistics[Counter.BackendRefused]++;
+            NextReal(handshake);
+            return DropReason.Consumed;
+        }
+        if (!tcp.Has(TcpFlags.Ack)) return DropReason.SegmentInvalid;
+        if (tcp.Has(TcpFlags.Syn))
+        {
+            if (!answersSyn) return ResetAsAsked(handshake, tcp);
+            return OnSynAck(handshake, tcp, options);
+        }
+        return OnBareAck(handshake, tcp, options, answersSyn);
+    }
+
+    /// <summary>The handshake's timer fired while peers or the backend are awaited.</summary>
+    public void OnTimer(Handshake handshake)
+    {
+        switch (handshake.State)
+        {
+            case HandshakeState.AskingPeers:
+                OnQueryDone(handshake);
+                break;
+            case HandshakeState.BackendData when handshake.HasLowest:
+                JoinFromData(handshake);
+                break;
+            case HandshakeState.BackendData:
+                NextReal(handshake);
+                break;
+            case HandshakeState.BackendSyn when host.Now >= handshake.StepEnds:
+                Refuse(handshake, DropReason.NoBackend);
+                break;
+            case HandshakeState.BackendSyn when handshake.Tries < SynsPerReal:
+                host.Statistics[Counter.BackendTimeouts]++;
+                if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
+                SendSyn(handshake);
+                break;
+            case HandshakeState.BackendSyn:
+                NextReal(handshake);
+                break;
+        }
+    }
+
+    /// <summary>Ends a handshake with an exact RST to the client, and one to a backend that was being tried.</summary>
+    public void Refuse(Handshake handshake, DropReason reason)
+    {
+        host.Statistics.Drop(reason);
+        host.Statistics[Counter.ResetsSent]++;
+        TcpSegmentSpec reset = ClientHandshaker.ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 1u + (uint)handshake.Ranges.Contiguous, TcpFlags.Rst | TcpFlags.Ack, 0);
+        host.Send(FlowDirection.ToClient, ref reset, default, 0);
+        Abandon(handshake);
+    }
+
+    /// <summary>Ends a handshake without a word to the client; a backend that may be half open is reset.</summary>
+    public void Abandon(Handshake handshake)
+    {
+        ResetBackend(handshake);
+        table.End(handshake);
+    }
+
+    /// <summary>Same on every box: hash of (client tuple, a, b); never 0.</summary>
+    public static ulong RecordIdOf(Handshake handshake) =>
+        handshake.ClientKey.Hash(((ulong)handshake.A.Value << 32) | handshake.B.Value) | 1;
+
+    private void AskPeers(Handshake handshake)
+    {
+        handshake.State = HandshakeState.AskingPeers;
+        host.Statistics[Counter.QueriesSent]++;
+        SpliceEvent question = ClientHandshaker.Describe(handshake, SpliceEventKind.Query);
+        host.Publish(question);
+        table.Schedule(handshake, host.Now + AskNs);
+    }
+
+    private void Choose(Handshake handshake)
+    {
+        Pool pool = handshake.Pool!;
+        for (; handshake.Attempt < pool.Reals.Length; handshake.Attempt++)
+        {
+            int index = BackendChooser.Choose(pool, handshake.RecordId, handshake.Attempt);
+            if (index < 0) break;
+            Real real = pool.Reals[index];
+            if (health.IsResting(real.Address, real.Port, host.Now)) continue;
+            FlowKey serverKey = new(real.Address, handshake.ClientKey.Source, real.Port, handshake.ClientKey.SourcePort, Packet.ProtocolTcp);
+            if (IsTaken(serverKey, handshake)) continue;
+            handshake.Real = real;
+            table.SetServerKey(handshake, serverKey);
+            handshake.State = HandshakeState.BackendSyn;
+            handshake.Tries = 0;
+            if (handshake.Attempt > 0) Announce(handshake);
+            SendSyn(handshake);
+            return;
+        }
+        Refuse(handshake, DropReason.NoBackend);
+    }
+
+    private bool IsTaken(in FlowKey serverKey, Handshake handshake)
+    {
+        Handshake? other = table.Find(serverKey);
+        if (other is not null && other != handshake) return true;
+        int entry = splices.Find(serverKey);
+        return entry >= 0 && splices.Record(splices.Entry(entry).Record).State < SpliceState.TimeWait;
+    }
+
+    // A choice that is not the function's first must be known to others before its SYN leaves.
+    private void Announce(Handshake handshake)
+    {
+        SpliceEvent choice = ClientHandshaker.Describe(handshake, SpliceEventKind.Choice);
+        choice.Record.PoolVersion = handshake.Pool!.Version;
+        choice.Record.Real = handshake.Real!.Address;
+        choice.Record.RealPort = handshake.Real.Port;
+        host.Publish(choice);
+    }
+
+    private void NextReal(Handshake handshake)
+    {
+        if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
+        table.RemoveServerKey(handshake);
+        handshake.Attempt++;
+        handshake.HasLowest = false;
+        Choose(handshake);
+    }
+
+    private void SendSyn(Handshake handshake)
+    {
+        host.Statistics[Counter.BackendSyns]++;
+        TcpSegmentSpec syn = ToServer(handshake, handshake.C, default, TcpFlags.Syn, (ushort)Math.Min(handshake.Window, ushort.MaxValue));
+        syn.Mss = handshake.Agreed.Mss(!handshake.ClientKey.Source.IsV4);
+        if (handshake.Agreed.HasScale) syn.WindowScale = handshake.Agreed.Scale;
+        syn.SackPermitted = handshake.Agreed.Sack;
+        if (handshake.Agreed.Ecn) syn.Flags |= TcpFlags.Ece | TcpFlags.Cwr;
+        syn.HasTimestamps = handshake.Timestamps;
+        syn.TsVal = handshake.ClientTsVal;
+        host.Send(FlowDirection.ToServer, ref syn, default, 0);
+        table.Schedule(handshake, Math.Min(host.Now + (SynNs << handshake.Tries), Math.Max(handshake.StepEnds, host.Now + SynNs)));
+        handshake.Tries++;
+    }
+
+    private DropReason OnSynAck(Handshake handshake, in TcpView tcp, in TcpOptions options)
+    {
+        host.Statistics[Counter.BackendSynAcks]++;
+        health.Answered(handshake.Real!.Address, handshake.Real.Port);
+        if (handshake.Timestamps && !options.HasTimestamps) return Broken(handshake, tcp);
+        BackendTerms terms = new()
+        {
+            D = tcp.Seq,
+            TsFirst = options.TsVal,
+            Mss = options.HasMss ? options.Mss : (ushort)536,
+            HasScale = options.HasWindowScale && handshake.Agreed.HasScale,
+            Scale = options.WindowScale,
+            Sack = options.SackPermitted,
+            Timestamps = handshake.Timestamps,
+            Ecn = handshake.Agreed.Ecn,
+        };
+        if (terms.Mss < Math.Min(host.ProfileOf(handshake.Service).Mss, (ushort)536)) return Broken(handshake, tcp);
+        joiner.Join(handshake, terms);
+        return DropReason.Consumed;
+    }
+
+    // The backend knows the connection already: a dead owner had completed this half.
+    private DropReason OnBareAck(Handshake handshake, in TcpView tcp, in TcpOptions options, bool answersSyn)
+    {
+        int beyond = tcp.Ack - (handshake.C + 1u);
+        bool holdsRequest = beyond > 0 && beyond <= handshake.Prefix + handshake.Ranges.Contiguous + 1;
+        if (!answersSyn && !holdsRequest) return ResetAsAsked(handshake, tcp);
+        if (answersSyn && tcp.Payload.Length == 0)
+        {
+            handshake.LowestSeq = tcp.Seq;
+            handshake.LowestTsVal = options.TsVal;
+            handshake.HasLowest = true;
+            JoinFromData(handshake);
+            return DropReason.Consumed;
+        }
+        // It holds request bytes, so its answer may be under way: its oldest unacknowledged byte is d+1.
+        if (handshake.State == HandshakeState.BackendSyn)
+        {
+            handshake.State = HandshakeState.BackendData;
+            table.Schedule(handshake, host.Now + ListenNs);
+        }
+        if (tcp.Payload.Length == 0 && !tcp.Has(TcpFlags.Fin)) return DropReason.Consumed;
+        if (!handshake.HasLowest || tcp.Seq < handshake.LowestSeq)
+        {
+            handshake.LowestSeq = tcp.Seq;
+            handshake.LowestTsVal = options.TsVal;
+            handshake.HasLowest = true;
+        }
+        return DropReason.Consumed;
+    }
+
+    private void JoinFromData(Handshake handshake)
+    {
+        // The SYN-ACK went to the dead owner; what it promised is what this real promises everybody.
+        if (!host.TryGetProfile(handshake.Real!.Address, handshake.Real.Port, out PoolProfile profile)) profile = host.ProfileOf(handshake.Service);
+        BackendTerms terms = new()
+        {
+            D = handshake.LowestSeq - 1u,
+            TsFirst = handshake.LowestTsVal,
+            Mss = profile.Mss,
+            HasScale = handshake.Agreed.HasScale && profile.WindowScale != PoolProfile.NoScale,
+            Scale = profile.WindowScale,
+            Sack = handshake.Agreed.Sack && profile.Sack,
+            Timestamps = handshake.Timestamps,
+            Ecn = handshake.Agreed.Ecn,
+        };
+        joiner.Join(handshake, terms);
+    }
+
+    private DropReason Broken(Handshake handshake, in TcpView tcp)
+    {
+        host.Statistics.Drop(DropReason.BackendPromiseBroken);
+        TcpSegmentSpec reset = ToServer(handshake, tcp.Ack, default, TcpFlags.Rst, 0);
+        host.Send(FlowDirection.ToServer, ref reset, default, 0);
+        NextReal(handshake);
+        return DropReason.Consumed;
+    }
+
+    private DropReason ResetAsAsked(Handshake handshake, in TcpView tcp)
+    {
+        TcpSegmentSpec reset = ToServer(handshake, tcp.Ack, default, TcpFlags.Rst, 0);
+        host.Send(FlowDirection.ToServer, ref reset, default, 0);
+        table.Schedule(handshake, host.Now + 1_000_000);
+        return DropReason.SegmentInvalid;
+    }
+
+    private void ResetBackend(Handshake handshake)
+    {
+        if (handshake.State is not (HandshakeState.BackendSyn or HandshakeState.BackendData)) return;
+        TcpSegmentSpec reset = ToServer(handshake, handshake.C + 1u, default, TcpFlags.Rst, 0);
+        host.Send(FlowDirection.ToServer, ref reset, default, 0);
+    }
+
+    /// <summary>A segment to the backend, as from the client.</summary>
+    internal static TcpSegmentSpec ToServer(Handshake handshake, TcpSeq seq, TcpSeq ack, TcpFlags flags, ushort window) => new()
+    {
+        Source = handshake.ClientKey.Source,
+        Destination = handshake.Real!.Address,
+        SourcePort = handshake.ClientKey.SourcePort,
+        DestinationPort = handshake.Real.Port,
+        Seq = seq,
+        Ack = ack,
+        Flags = flags,
+        Window = window,
+    };
+}
+
+/// <summary>What the backend's SYN-ACK said, or what it must have said.</summary>
+public struct BackendTerms
+{
+    /// <summary>d.</summary>
+    public TcpSeq D;
+
+    /// <summary>Its first TSval.</summary>
+    public uint TsFirst;
+
+    /// <summary>Its MSS.</summary>
+    public ushort Mss;
+
+    /// <summary>Its window scale, if both offered one.</summary>
+    public byte Scale;
+
+    /// <summary>Options in force on the backend's half.</summary>
+    public bool HasScale, Sack, Timestamps, Ecn;
+}
