@@ -1,0 +1,175 @@
+using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+using NUnit.Framework;
+
+namespace Appliance.Tests.State;
+
+[TestFixture]
+internal sealed class NeighborTableTests
+{
+    private const long Second = 1_000_000_000;
+    private static readonly IpAddr Hop = IpAddr.FromV4(0xc0a8_010b);
+    private static readonly MacAddress Mac = new(0x0200_0000_0001), OtherMac = new(0x0200_0000_0002);
+
+    private readonly NeighborAction[] _actions = new NeighborAction[8];
+
+    private static NeighborTable Table() => new(4, 12, 2000);
+
+    private List<NeighborAction> Poll(NeighborTable table, long now)
+    {
+        int count = table.Poll(now, _actions);
+        return [.. _actions.AsSpan(0, count)];
+    }
+
+    [Test]
+    public void Frames_wait_for_the_answer_and_come_out_in_order()
+    {
+        using NeighborTable table = Table();
+        ushort index = table.Resolve(1, Hop);
+        Assert.That(index, Is.Not.Zero);
+        Assert.That(table.Resolve(1, Hop), Is.EqualTo(index));
+        Assert.That(table.Resolve(2, Hop), Is.Not.EqualTo(index), "same address on another link");
+        Assert.That(table.TryGetMac(index, out _, out _), Is.False);
+        for (byte i = 0; i < NeighborTable.MaxQueue; i++)
+        {
+            NeighborVerdict verdict = table.Enqueue(index, [i, i], new VnetHeader { GsoSize = i }, 0, out NeighborAction action);
+            Assert.That(verdict, Is.EqualTo(NeighborVerdict.Queued));
+            NeighborAction wanted = i == 0 ? new NeighborAction(NeighborActionKind.Request, 1, Hop, default) : default;
+            Assert.That(action, Is.EqualTo(wanted), "one question for all");
+        }
+        Assert.That(table.Enqueue(index, [99], default, 0, out _), Is.EqualTo(NeighborVerdict.QueueFull));
+        Assert.That(table.Learn(1, Hop, Mac, solicited: true, overrides: true, 5), Is.EqualTo(index));
+        Assert.That(table.TryGetMac(index, out MacAddress mac, out byte link), Is.True);
+        Assert.That((mac, link), Is.EqualTo((Mac, (byte)1)));
+        for (byte i = 0; i < NeighborTable.MaxQueue; i++)
+        {
+            Assert.That(table.TryDequeue(index, out FrameRef frame, out int slot), Is.True);
+            Assert.That(frame.Bytes.ToArray(), Is.EqualTo(new[] { i, i }));
+            Assert.That(frame.Vnet.GsoSize, Is.EqualTo(i));
+            table.Release(slot);
+        }
+        Assert.That(table.TryDequeue(index, out _, out _), Is.False);
+        Assert.That(table.Enqueue(index, [1], default, 6, out _), Is.EqualTo(NeighborVerdict.Resolved));
+    }
+
+    [Test]
+    public void Asks_three_times_then_fails_and_starts_anew_after_a_rest()
+    {
+        using NeighborTable table = Table();
+        ushort index = table.Resolve(0, Hop);
+        Assert.That(Poll(table, 0), Is.Empty, "nobody sends to it");
+        table.Enqueue(index, [1], default, 0, out NeighborAction first);
+        Assert.That(first.Kind, Is.EqualTo(NeighborActionKind.Request));
+        Assert.That(table.NextDeadline(), Is.EqualTo(Second));
+        Assert.That(Poll(table, Second - 1), Is.Empty);
+        Assert.That(Poll(table, Second), Has.Count.EqualTo(1));
+        Assert.That(Poll(table, Second), Is.Empty);
+        Assert.That(Poll(table, 2 * Second), Has.Count.EqualTo(1));
+        Assert.That(Poll(table, 3 * Second), Is.Empty);
+        Assert.That(table.StateOf(index), Is.EqualTo(NeighborState.Failed));
+        Assert.That(table.DroppedFrames, Is.EqualTo(1));
+        Assert.That(table.Enqueue(index, [1], default, 3 * Second, out _), Is.EqualTo(NeighborVerdict.Unresolved));
+        Assert.That(table.Enqueue(index, [1], default, 4 * Second, out NeighborAction again), Is.EqualTo(NeighborVerdict.Queued));
+        Assert.That(again.Kind, Is.EqualTo(NeighborActionKind.Request));
+    }
+
+    [Test]
+    public void A_used_neighbour_is_probed_when_stale_and_an_unused_one_left_alone()
+    {
+        using NeighborTable table = Table();
+        ushort index = table.Resolve(0, Hop);
+        table.Learn(0, Hop, Mac, solicited: true, overrides: true, 0);
+        long now = NeighborTable.ReachableNs;
+        Assert.That(Poll(table, now), Is.Empty);
+        Assert.That(table.StateOf(index), Is.EqualTo(NeighborState.Stale));
+        now += Second;
+        Assert.That(Poll(table, now), Is.Empty, "not used since");
+        Assert.That(table.TryGetMac(index, out _, out _), Is.True, "stale is good enough");
+        now += Second;
+        Assert.That(Poll(table, now), Is.EqualTo(new[] { new NeighborAction(NeighborActionKind.Probe, 0, Hop, Mac) }));
+        table.Learn(0, Hop, Mac, solicited: true, overrides: false, now);
+        Assert.That(table.StateOf(index), Is.EqualTo(NeighborState.Reachable));
+        now += NeighborTable.ReachableNs;
+        Poll(table, now);
+        table.TryGetMac(index, out _, out _);
+        var kinds = new List<NeighborActionKind>();
+        for (int i = 0; i < 8; i++)
+        {
+            now += Second;
+            kinds.AddRange(Poll(table, now).Select(a => a.Kind));
+        }
+        NeighborActionKind probe = NeighborActionKind.Probe, request = NeighborActionKind.Request;
+        Assert.That(kinds, Is.EqualTo(new[] { probe, probe, probe, request, request, request }));
+        Assert.That(table.StateOf(index), Is.EqualTo(NeighborState.Failed));
+        Assert.That(table.TryGetMac(index, out _, out _), Is.False);
+    }
+
+    [Test]
+    public void Only_known_neighbours_are_learnt_and_a_gratuitous_change_is_confirmed_soon()
+    {
+        using NeighborTable table = Table();
+        Assert.That(table.Learn(0, Hop, Mac, solicited: false, overrides: true, 0), Is.Zero);
+        Assert.That(table.Count, Is.Zero);
+        ushort index = table.Resolve(0, Hop);
+        table.Learn(0, Hop, Mac, solicited: true, overrides: true, 0);
+        Assert.That(table.Learn(1, Hop, OtherMac, solicited: true, overrides: true, 0), Is.Zero, "another link");
+        Assert.That(table.Learn(0, Hop, MacAddress.Broadcast, solicited: true, overrides: true, 0), Is.Zero);
+        Assert.That(table.Learn(0, Hop, OtherMac, solicited: false, overrides: false, 0), Is.Zero, "may not override");
+        table.TryGetMac(index, out MacAddress mac, out _);
+        Assert.That(mac, Is.EqualTo(Mac));
+        Assert.That(table.Learn(0, Hop, OtherMac, solicited: false, overrides: true, 0), Is.EqualTo(index));
+        table.TryGetMac(index, out mac, out _);
+        Assert.That(mac, Is.EqualTo(OtherMac));
+        Assert.That(Poll(table, Second), Is.EqualTo(new[] { new NeighborAction(NeighborActionKind.Probe, 0, Hop, OtherMac) }));
+    }
+
+    [Test]
+    public void Full_is_a_return_value()
+    {
+        using NeighborTable table = Table();
+        for (uint i = 0; i < 4; i++) Assert.That(table.Resolve(0, IpAddr.FromV4(i + 1)), Is.EqualTo(i + 1));
+        Assert.That(table.Resolve(0, IpAddr.FromV4(9)), Is.Zero);
+        Assert.That(table.Enqueue(1, new byte[2001], default, 0, out _), Is.EqualTo(NeighborVerdict.QueueFull), "longer than a slot");
+    }
+
+    [Test]
+    public void A_poll_that_fills_its_span_goes_on_next_time()
+    {
+        using NeighborTable table = Table();
+        for (uint i = 1; i <= 4; i++) table.Enqueue(table.Resolve(0, IpAddr.FromV4(i)), [1], default, 0, out _);
+        var seen = new HashSet<IpAddr>();
+        var one = new NeighborAction[1];
+        while (table.Poll(Second, one) == 1) seen.Add(one[0].Address);
+        Assert.That(seen, Has.Count.EqualTo(4));
+    }
+
+    [Test]
+    public void Nothing_is_allocated_after_construction()
+    {
+        using NeighborTable table = Table();
+        Run(table, 0);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        int sent = Run(table, 1000 * Second);
+        Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
+        Assert.That(sent, Is.Positive);
+    }
+
+    private int Run(NeighborTable table, long now)
+    {
+        int sent = 0;
+        for (uint i = 1; i <= 4; i++)
+        {
+            ushort index = table.Resolve(0, IpAddr.FromV4(i));
+            table.Enqueue(index, [1, 2, 3], default, now, out _);
+            table.Learn(0, IpAddr.FromV4(i), Mac, solicited: true, overrides: true, now);
+            while (table.TryDequeue(index, out _, out int slot)) table.Release(slot);
+        }
+        for (; now % (1000 * Second) < 100 * Second; now += Second)
+        {
+            table.TryGetMac(1, out _, out _);
+            sent += table.Poll(now, _actions);
+        }
+        return sent;
+    }
+}
