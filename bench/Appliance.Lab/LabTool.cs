@@ -22,7 +22,7 @@ public static class LabTool
     public static LabProcess StartServer(Host host, int port = 80)
     {
         var process = host.Start(Spec("server", inline: true, "server", "--port", port.ToString(System.Globalization.CultureInfo.InvariantCulture), "--name", host.Name));
-        host.WaitForListener(port, TimeSpan.FromSeconds(20));
+        host.WaitForListener(port, TimeSpan.FromSeconds(20), process);
         return process;
     }
 

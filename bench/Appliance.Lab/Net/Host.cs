@@ -132,11 +132,14 @@ public sealed class Host
         return 0;
     });
 
+    /// <summary>Sends one Ethernet frame out of an interface, past the host's own stack and filters.</summary>
+    public void SendFrame(string interfaceName, byte[] frame) => Enter(() => LabNative.SendFrame(interfaceName, frame));
+
     /// <summary>Processes whose main thread is in this namespace, whoever started them.</summary>
     public IReadOnlyList<int> Pids() => Namespaces.Pids(NamespacePath);
 
-    /// <summary>Waits until something listens on a TCP port of this host; throws when time runs out first.</summary>
-    public void WaitForListener(int port, TimeSpan limit)
+    /// <summary>Waits until something listens on a TCP port of this host; throws when time runs out, or the process it waits for ends, first.</summary>
+    public void WaitForListener(int port, TimeSpan limit, LabProcess? of = null)
     {
         string wanted = string.Create(CultureInfo.InvariantCulture, $":{port:X4} ");
         bool Listens() => File.ReadLines("/proc/thread-self/net/tcp").Concat(File.ReadLines("/proc/thread-self/net/tcp6"))
@@ -146,7 +149,7 @@ public sealed class Host
         {
             while (!Listens())
             {
-                if (clock.Elapsed > limit)
+                if (clock.Elapsed > limit || of is { HasExited: true })
                 {
                     return false;
                 }

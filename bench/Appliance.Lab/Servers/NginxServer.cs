@@ -67,7 +67,7 @@ public sealed class NginxServer
         {
             server._sha256[name] = sum;
         }
-        host.WaitForListener(options.Port, TimeSpan.FromSeconds(10));
+        host.WaitForListener(options.Port, TimeSpan.FromSeconds(10), process);
         return server;
     }
 

@@ -28,8 +28,8 @@ internal static class BoxPrograms
                 break;
             case BoxKind.NginxStream:
                 string file = Write(host, "nginx.conf", Fill(topology, box, "nginx-stream.conf", "        server {0}:{1};\n"));
-                host.Start(new ProcessSpec("nginx", "nginx", "-p", Path.GetDirectoryName(file)!, "-c", file, "-e", "stderr"));
-                host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10));
+                var nginx = host.Start(new ProcessSpec("nginx", "nginx", "-p", Path.GetDirectoryName(file)!, "-c", file, "-e", "stderr"));
+                host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10), nginx);
                 break;
             default:
                 break;
@@ -40,8 +40,8 @@ internal static class BoxPrograms
     {
         var host = topology.Boxes[box - 1];
         string file = Write(host, "haproxy.cfg", Fill(topology, box, template, "    server s{2} {0}:{1}\n"));
-        host.Start(new ProcessSpec("haproxy", "haproxy", "-db", "-f", file));
-        host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10));
+        var process = host.Start(new ProcessSpec("haproxy", "haproxy", "-db", "-f", file));
+        host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10), process);
     }
 
     private static string Write(Host host, string name, string text)
