@@ -1,0 +1,58 @@
+using Appliance.Lab;
+using Appliance.Lab.Load;
+using Appliance.Lab.Net;
+using Appliance.Lab.Topology;
+using NUnit.Framework;
+
+namespace Appliance.Tests.Lab;
+
+/// <summary>The lab itself: what it builds works, and nothing of it stays behind. Needs root, and fails without.</summary>
+[TestFixture]
+[Category("Lab")]
+[NonParallelizable]
+public class LabNetworkTests
+{
+    [Test]
+    public void Topology_up_and_down_leaves_nothing_behind()
+    {
+        string prefix;
+        string directory;
+        int pid;
+        using (var lab = LabNetwork.Create())
+        {
+            (prefix, directory) = (lab.Prefix, lab.Directory);
+            var topology = ClusterTopology.Build(lab, new ClusterOptions { Clients = 2, Boxes = 3, Backends = 3 });
+            Assert.That(Namespaces.Mounted().Count(n => n.StartsWith(prefix + "-", StringComparison.Ordinal)), Is.EqualTo(9));
+            var process = topology.Boxes[0].Start(new ProcessSpec("sleep", "sleep", "600"));
+            pid = process.Pid;
+            Assert.That(topology.Boxes[0].Pids(), Does.Contain(pid));
+        }
+        Assert.That(Namespaces.Mounted().Where(n => n.StartsWith(prefix + "-", StringComparison.Ordinal)), Is.Empty);
+        Assert.That(Directory.Exists(directory), Is.False);
+        Assert.That(Directory.Exists($"/proc/{pid}"), Is.False);
+    }
+
+    [TestCase(false)]
+    [TestCase(true)]
+    public async Task Bulk_bytes_are_verified_both_ways_over_a_kernel_router(bool ipv6)
+    {
+        await using var lab = LabNetwork.Create();
+        var topology = ClusterTopology.Build(lab, new ClusterOptions { Kind = BoxKind.Router, Boxes = 1, Backends = 1 });
+        LabTool.StartServer(topology.Backends[0]);
+        const long bytes = 3_000_001;
+        string address = topology.ServiceAddress(ipv6: ipv6);
+        var get = LabTool.StartClient(topology.Clients[0], "get", new LoadOptions(LoadMode.Get, address) { Connections = 8, Bytes = bytes, Wait = true });
+        var put = LabTool.StartClient(topology.Clients[0], "put", new LoadOptions(LoadMode.Put, address) { Connections = 8, Bytes = bytes, Seed = 100, Wait = true });
+        await LoadRun.GoTogether(get, put);
+        foreach (var run in (LoadRun[])[get, put])
+        {
+            var summary = await run.Finish();
+            TestContext.Out.WriteLine(new LoadLine { Summary = summary });
+            Assert.That(summary.Broken, Is.Zero);
+            Assert.That(summary.MismatchedBytes, Is.Zero);
+            Assert.That(summary.ShaVerified, Is.EqualTo(8));
+            Assert.That(summary.Bytes, Is.GreaterThanOrEqualTo(8 * bytes));
+            Assert.That(run.Connections, Has.Count.EqualTo(8));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+using Appliance.Lab.Net;
+
+namespace Appliance.Lab.Topology;
+
+/// <summary>What stands between clients and backends.</summary>
+public enum BoxKind
+{
+    /// <summary>Boxes for the appliance: external and internal interface have no address of the host's.</summary>
+    Appliance,
+
+    /// <summary>A kernel that routes: the direct path, clients speak to the backends' own addresses.</summary>
+    Router,
+
+    /// <summary>A kernel that translates the service address to the backends (nftables, round robin).</summary>
+    Dnat,
+
+    HaproxyHttp,
+    HaproxyHttpSplice,
+    HaproxyTcpSplice,
+    NginxStream,
+}
+
+/// <summary>Size and properties of the standard topology.</summary>
+public sealed record ClusterOptions
+{
+    public BoxKind Kind { get; init; } = BoxKind.Appliance;
+
+    public int Clients { get; init; } = 1;
+
+    public int Boxes { get; init; } = 2;
+
+    public int Backends { get; init; } = 2;
+
+    /// <summary>Rate of each client's link, e.g. "1gbit"; null for unshaped.</summary>
+    public string? ClientRate { get; init; }
+
+    /// <summary>Rate of the boxes' external and internal links.</summary>
+    public string? BoxRate { get; init; }
+
+    /// <summary>Rate of each backend's link.</summary>
+    public string? BackendRate { get; init; }
+
+    /// <summary>Offloads of the clients' and backends' links.</summary>
+    public Offloads EndOffloads { get; init; } = Offloads.Default;
+
+    /// <summary>Offloads of the boxes' links.</summary>
+    public Offloads BoxOffloads { get; init; } = Offloads.Default;
+
+    public int Mtu { get; init; } = 1500;
+
+    /// <summary>TCP port of the service, for the kinds that the lab configures itself.</summary>
+    public int Port { get; init; } = 80;
+
+    /// <summary>Settings below net. of clients and backends, e.g. ("ipv4.tcp_timestamps", "0").</summary>
+    public IReadOnlyList<(string Name, string Value)> EndSettings { get; init; } = [];
+}
