@@ -1,0 +1,42 @@
+namespace Appliance.DataPath.Port;
+
+/// <summary>How frames come from the kernel; see README.md for what was measured.</summary>
+public enum ReceiveMode
+{
+    /// <summary>A TPACKET_V2 ring shared with the kernel: no system call while frames wait.</summary>
+    Ring,
+
+    /// <summary>recvmmsg into buffers of our own: the copy is made by the worker, not by the sender's core.</summary>
+    Messages,
+}
+
+/// <summary>One worker's share of a port that several workers read.</summary>
+/// <param name="Group">Fanout group number (0..65535): the same for all workers of the port, different for every port of the network namespace.</param>
+/// <param name="Count">Number of workers.</param>
+/// <param name="Side">Where the client's address stands in what this port receives.</param>
+public sealed record FanoutOptions(int Group, int Count, ClientSide Side);
+
+/// <summary>How to open an <see cref="AfPacketPort"/>.</summary>
+public sealed record AfPacketOptions
+{
+    /// <summary>How frames are received.</summary>
+    public ReceiveMode Receive { get; init; } = ReceiveMode.Ring;
+
+    /// <summary>Receive slots of 69,632 B; rounded up to whole blocks of 15. Memory is committed in full by the kernel.</summary>
+    public int ReceiveSlots { get; init; } = 480;
+
+    /// <summary>Frames handed to the kernel by one call.</summary>
+    public int SendBatch { get; init; } = 64;
+
+    /// <summary>Socket send buffer in bytes: bounds what waits in the interface's queue.</summary>
+    public int SendBuffer { get; init; } = 16 << 20;
+
+    /// <summary>Puts the interface into promiscuous mode, for drivers that do not honour unicast memberships.</summary>
+    public bool Promiscuous { get; init; }
+
+    /// <summary>Sends past the queueing discipline. Then nothing segments a super-frame in software (the kernel drops it), nothing shapes, and a full driver queue drops at once.</summary>
+    public bool BypassQdisc { get; init; }
+
+    /// <summary>Set if several workers share the interface; they must open their ports in the order of their numbers, on every interface the same.</summary>
+    public FanoutOptions? Fanout { get; init; }
+}

@@ -1,0 +1,393 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Cryptography;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.Wire;
+
+namespace Appliance.Tests.Port;
+
+/// <summary>Real packet sockets between real TCP stacks, in namespaces; needs root and fails without it.</summary>
+[TestFixture, NonParallelizable]
+public sealed class AfPacketPortTests
+{
+    private Namespaces _net = null!;
+
+    [SetUp]
+    public void Up() => _net = new Namespaces();
+
+    [TearDown]
+    public void Down() => _net.Dispose();
+
+    [TestCase(ReceiveMode.Ring)]
+    [TestCase(ReceiveMode.Messages)]
+    public void A_transfer_through_a_forwarder_keeps_every_byte_and_its_super_frames(ReceiveMode mode)
+    {
+        const int bytes = 256 << 20;
+        using var forwarder = new RunningForwarder(_net, new AfPacketOptions { Receive = mode });
+        (string sent, string received) = Transfer(bytes);
+        forwarder.Stop();
+        Assert.That(received, Is.EqualTo(sent));
+        PortCounters a = forwarder.A.Counters, b = forwarder.B.Counters;
+        Assert.Multiple(() =>
+        {
+            Assert.That(a.ReceivedBytes / a.ReceivedFrames, Is.GreaterThan(9000), "super-frames arrive whole");
+            Assert.That(b.SentFrames + b.SendDrops + b.SendErrors, Is.EqualTo(a.ReceivedFrames));
+            Assert.That(a.Truncated + b.Truncated, Is.Zero);
+            Assert.That(a.SendErrors + b.SendErrors, Is.Zero);
+            Assert.That(forwarder.Allocated, Is.Zero, "bytes allocated while forwarding");
+        });
+    }
+
+    [Test]
+    public void Only_frames_to_accepted_addresses_come_in_and_never_beats()
+    {
+        MacAddress own = Mac(Namespaces.OwnMacA), group = Mac("01:00:5e:00:00:12");
+        OpenA([own, group], (port, speaker) =>
+        {
+            speaker.Send(Frame(Mac("02:00:00:00:0f:77"), 0x0800));
+            speaker.Send(Frame(own, MacFilter.BeatEtherType));
+            speaker.Send(Frame(MacAddress.Broadcast, 0x0800));
+            speaker.Send(Frame(Mac("01:00:5e:00:00:13"), 0x0800));
+            speaker.Send(Frame(MacAddress.Broadcast, 0x0806));
+            speaker.Send(Frame(group, 0x0800));
+            speaker.Send(Frame(own, 0x0800));
+            Assert.That(ReceiveAll(port, 3).Select(f => MacAddress.Read(f).ToString()), Is.EqualTo((string[])["ff:ff:ff:ff:ff:ff", group.ToString(), own.ToString()]));
+
+            var other = new MacFilter([Mac("02:00:00:00:0f:77")]);
+            Assert.That(port.Accept(other), Is.True);
+            speaker.Send(Frame(own, 0x0800));
+            speaker.Send(Frame(group, 0x0800));
+            speaker.Send(Frame(Mac("02:00:00:00:0f:77"), 0x0800));
+            Assert.That(ReceiveAll(port, 1).Select(f => MacAddress.Read(f).ToString()), Is.EqualTo((string[])["02:00:00:00:0f:77"]));
+        });
+    }
+
+    [TestCase(ReceiveMode.Ring)]
+    [TestCase(ReceiveMode.Messages)]
+    public void A_VLAN_tag_that_the_kernel_stripped_is_put_back(ReceiveMode mode)
+    {
+        // A VLAN interface on a veth keeps the tag beside the frame all the way to the other end.
+        Namespaces.Run($"ip -n {_net.Client} link add link {Namespaces.ClientLink} name portsc.7 type vlan id 7");
+        Namespaces.Run($"ip netns exec {_net.Client} sysctl -qw net.ipv6.conf.portsc/7.disable_ipv6=1");
+        Namespaces.Run($"ip -n {_net.Client} link set portsc.7 up");
+        Namespaces.Run($"ip -n {_net.Client} addr add 10.98.0.1/24 dev portsc.7");
+        Namespaces.Run($"ip -n {_net.Client} neigh add 10.98.0.2 lladdr {Namespaces.OwnMacA} dev portsc.7");
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { Receive = mode });
+            Namespaces.Inside(_net.Client, () =>
+            {
+                using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { Blocking = false };
+                Assert.That(() => socket.Connect(IPAddress.Parse("10.98.0.2"), 80), Throws.InstanceOf<SocketException>());
+            });
+            var batch = new FrameBatch(16);
+            WaitFor(port, batch);
+            FrameRef frame = batch[0];
+            Assert.That(Packet.TryParse(frame.Bytes, out Packet packet, out _), Is.True);
+            Assert.That(packet.Layout.Vlan, Is.EqualTo(7));
+            Assert.That(packet.IsTcp, Is.True);
+            Assert.That(frame.Vnet.NeedsChecksum, Is.True);
+            Assert.That(frame.Vnet.ChecksumStart, Is.EqualTo(packet.Layout.Transport));
+        });
+    }
+
+    [Test]
+    public void The_hosts_own_traffic_on_the_same_interface_is_untouched()
+    {
+        Namespaces.Run($"ip -n {_net.Forwarder} addr add 10.97.0.2/24 dev {Namespaces.PortA}");
+        Namespaces.Run($"ip -n {_net.Client} addr add 10.97.0.1/24 dev {Namespaces.ClientLink}");
+        OpenA([Mac(Namespaces.OwnMacA)], (port, _) =>
+        {
+            string output = Namespaces.Run($"ip netns exec {_net.Client} ping -c 3 -i 0.05 -W 2 10.97.0.2");
+            Assert.That(output, Does.Contain(" 0% packet loss"));
+            var batch = new FrameBatch(16);
+            while (port.Receive(batch) > 0)
+                for (int i = 0; i < batch.Count; i++) Assert.That(batch[i].Bytes[12..14].ToArray(), Is.EqualTo((byte[])[8, 6]), "only broadcast ARP is seen of it");
+        });
+    }
+
+    [Test]
+    public void Workers_see_both_directions_of_a_flow_and_all_of_them_together_see_all()
+    {
+        const int workers = 3, flows = 60;
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            var external = new AfPacketPort[workers];
+            var inside = new AfPacketPort[workers];
+            for (int i = 0; i < workers; i++)
+            {
+                external[i] = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { ReceiveSlots = 15, Fanout = new(11, workers, ClientSide.Source) });
+                inside[i] = AfPacketPort.Open(Namespaces.PortB, new MacFilter([Mac(Namespaces.OwnMacB)]), new AfPacketOptions { ReceiveSlots = 15, Fanout = new(12, workers, ClientSide.Destination) });
+            }
+            using RawLinkSocket client = Speaker(_net.Client, Namespaces.ClientLink), server = Speaker(_net.Server, Namespaces.ServerLink);
+            var there = new Dictionary<ushort, int>();
+            var back = new Dictionary<ushort, int>();
+            for (ushort port = 1000; port < 1000 + flows; port++)
+            {
+                client.Send(Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", port, 80));
+                server.Send(Tcp(Mac(Namespaces.OwnMacB), "10.3.3.3", "10.1.1.1", 8080, port));
+                if (port % 10 == 9)
+                {
+                    Collect(external, there, source: true);
+                    Collect(inside, back, source: false);
+                }
+            }
+            Assert.That(there, Has.Count.EqualTo(flows));
+            Assert.That(back, Is.EquivalentTo(there));
+            Assert.That(there.Values.Distinct().Count(), Is.EqualTo(workers));
+            foreach (AfPacketPort port in external.Concat(inside)) port.Dispose();
+        });
+    }
+
+    [Test]
+    public void What_cannot_be_opened_is_said_in_a_sentence()
+    {
+        PortException missing = Assert.Throws<PortException>(() => AfPacketPort.Open("ports-none", new MacFilter([])));
+        Assert.That(missing.Message, Is.EqualTo("ports-none: there is no such network interface."));
+        PortException loopback = Assert.Throws<PortException>(() => AfPacketPort.Open("a name that is far too long", new MacFilter([])));
+        Assert.That(loopback.Message, Does.EndWith("there is no such network interface."));
+    }
+
+    [Test]
+    public void Frames_that_the_kernel_refuses_are_counted_and_the_others_still_go()
+    {
+        OpenA([Mac(Namespaces.OwnMacA)], (port, listener) =>
+        {
+            using var memory = new Appliance.DataPath.Memory.ScratchPool(4, 4096);
+            memory.TryTake(out nint good);
+            memory.TryTake(out nint tooLong);
+            Frame(Mac(Namespaces.ClientMac), 0x88b6).CopyTo(DataPath.Memory.MemoryNative.Span(good, 60));
+            port.Send(new FrameRef { Address = good, Length = 60 });
+            port.Send(new FrameRef { Address = tooLong, Length = 4000 });
+            port.Send(new FrameRef { Address = good, Length = 60 });
+            port.Flush();
+            Assert.That(port.Counters.SendErrors, Is.EqualTo(1));
+            Assert.That(port.Counters.SentFrames, Is.EqualTo(2));
+            Namespaces.Run($"ip -n {_net.Forwarder} link set {Namespaces.PortA} down");
+            port.Send(new FrameRef { Address = good, Length = 60 });
+            port.Flush();
+            Assert.That(port.Counters.SendErrors, Is.EqualTo(2));
+        });
+    }
+
+    [Test]
+    public void Frames_beyond_the_ring_are_counted_by_the_kernel()
+    {
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { ReceiveSlots = 15 });
+            using RawLinkSocket speaker = Speaker(_net.Client, Namespaces.ClientLink);
+            for (int i = 0; i < 40; i++) speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+            var batch = new FrameBatch(64);
+            Assert.That(port.Receive(batch), Is.EqualTo(15));
+            port.ReadDrops();
+            Assert.That(port.Counters.ReceiveDrops, Is.EqualTo(25));
+            for (int i = 0; i < 10; i++) speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+            Assert.That(port.Receive(batch), Is.Zero, "the frames borrowed before still fill the ring while they were sent");
+            speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+            Assert.That(port.Receive(batch), Is.EqualTo(1));
+        });
+    }
+
+    [Test]
+    public void A_link_that_loses_its_carrier_is_announced()
+    {
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            using var monitor = new LinkMonitor();
+            using var waiter = new Waiter([monitor.Handle]);
+            int index = LinkInfo.Query(Namespaces.PortA).Index;
+            Assert.That(LinkInfo.Query(Namespaces.PortA).HasCarrier, Is.True);
+            Namespaces.Run($"ip -n {_net.Client} link set {Namespaces.ClientLink} down");
+            Assert.That(Await(monitor, waiter, e => e.Index == index && e.IsUp && !e.HasCarrier), Is.True);
+            Assert.That(LinkInfo.Query(Namespaces.PortA).HasCarrier, Is.False);
+            Namespaces.Run($"ip -n {_net.Client} link set {Namespaces.ClientLink} up");
+            Assert.That(Await(monitor, waiter, e => e.Index == index && e.HasCarrier && e.Mtu == 1500), Is.True);
+            Namespaces.Run($"ip -n {_net.Forwarder} link set {Namespaces.PortA} mtu 1400");
+            Assert.That(Await(monitor, waiter, e => e.Index == index && e.Mtu == 1400), Is.True);
+        });
+    }
+
+    private static bool Await(LinkMonitor monitor, Waiter waiter, Func<LinkEvent, bool> wanted)
+    {
+        do
+        {
+            while (monitor.TryRead(out LinkEvent change))
+                if (wanted(change)) return true;
+        }
+        while (waiter.Wait(5_000_000_000));
+        return false;
+    }
+
+    private static MacAddress Mac(string text) => MacAddress.TryParse(text, out MacAddress mac) ? mac : throw new ArgumentException(text, nameof(text));
+
+    private static byte[] Frame(MacAddress destination, ushort type)
+    {
+        var frame = new byte[60];
+        destination.Write(frame);
+        Mac("02:00:00:00:99:99").Write(frame.AsSpan(6));
+        frame[12] = (byte)(type >> 8);
+        frame[13] = (byte)type;
+        return frame;
+    }
+
+    private static byte[] Tcp(MacAddress destination, string from, string to, ushort fromPort, ushort toPort)
+    {
+        byte[] frame = Frame(destination, 0x0800);
+        frame[14] = 0x45;
+        frame[17] = 40;
+        frame[22] = 64;
+        frame[23] = 6;
+        IPAddress.Parse(from).TryWriteBytes(frame.AsSpan(26), out _);
+        IPAddress.Parse(to).TryWriteBytes(frame.AsSpan(30), out _);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(34), fromPort);
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(36), toPort);
+        frame[46] = 0x50;
+        return frame;
+    }
+
+    private static RawLinkSocket Speaker(string name, string link)
+    {
+        RawLinkSocket? socket = null;
+        Namespaces.Inside(name, () => socket = RawLinkSocket.Open(link, 0x88b6, []));
+        return socket!;
+    }
+
+    private void OpenA(MacAddress[] accepted, Action<AfPacketPort, RawLinkSocket> test) => Namespaces.Inside(_net.Forwarder, () =>
+    {
+        using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter(accepted));
+        using RawLinkSocket speaker = Speaker(_net.Client, Namespaces.ClientLink);
+        test(port, speaker);
+    });
+
+    private static void WaitFor(AfPacketPort port, FrameBatch batch)
+    {
+        using var waiter = new Waiter([port.PollHandle]);
+        while (port.Receive(batch) == 0) Assert.That(waiter.Wait(5_000_000_000), Is.True, "no frame within 5 s");
+    }
+
+    // Waits for as many frames as must come and then looks whether there are more.
+    private static List<byte[]> ReceiveAll(AfPacketPort port, int expected)
+    {
+        var frames = new List<byte[]>();
+        var batch = new FrameBatch(16);
+        while (frames.Count < expected)
+        {
+            WaitFor(port, batch);
+            for (int i = 0; i < batch.Count; i++) frames.Add(batch[i].Bytes.ToArray());
+        }
+        using var waiter = new Waiter([port.PollHandle]);
+        Assert.That(waiter.Wait(20_000_000), Is.False, "more frames than expected");
+        return frames;
+    }
+
+    private static void Collect(AfPacketPort[] ports, Dictionary<ushort, int> seen, bool source)
+    {
+        var batch = new FrameBatch(64);
+        for (int worker = 0; worker < ports.Length; worker++)
+        {
+            ports[worker].Receive(batch);
+            for (int i = 0; i < batch.Count; i++)
+            {
+                Assert.That(Packet.TryParse(batch[i].Bytes, out Packet packet, out _), Is.True);
+                seen.Add(source ? packet.SourcePort : packet.DestinationPort, worker);
+            }
+            ports[worker].Release();
+        }
+    }
+
+    // A stream of pseudo-random bytes from client to server, with the digests of both ends.
+    private (string Sent, string Received) Transfer(int bytes)
+    {
+        string received = "";
+        using var listening = new ManualResetEventSlim();
+        Thread server = Namespaces.Enter(_net.Server, () =>
+        {
+            var listener = new TcpListener(IPAddress.Parse(Namespaces.ServerAddress), 7000);
+            listener.Start();
+            listening.Set();
+            using TcpClient peer = listener.AcceptTcpClient();
+            listener.Stop();
+            received = Convert.ToHexString(SHA256.HashData(peer.GetStream()));
+        });
+        listening.Wait();
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        Namespaces.Inside(_net.Client, () =>
+        {
+            using var client = new TcpClient();
+            client.Connect(Namespaces.ServerAddress, 7000);
+            client.Client.SendTimeout = 20_000;
+            var block = new byte[1 << 20];
+            var random = new Random(1);
+            for (int sent = 0; sent < bytes; sent += block.Length)
+            {
+                random.NextBytes(block);
+                hash.AppendData(block);
+                client.GetStream().Write(block);
+            }
+        });
+        server.Join();
+        return (Convert.ToHexString(hash.GetHashAndReset()), received);
+    }
+
+    private sealed class RunningForwarder : IDisposable
+    {
+        private readonly CancellationTokenSource _stop = new();
+        private readonly Waiter _waiter;
+        private readonly Thread _thread;
+
+        internal RunningForwarder(Namespaces net, AfPacketOptions options)
+        {
+            AfPacketPort? a = null, b = null;
+            Namespaces.Inside(net.Forwarder, () =>
+            {
+                a = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), options);
+                b = AfPacketPort.Open(Namespaces.PortB, new MacFilter([Mac(Namespaces.OwnMacB)]), options);
+            });
+            (A, B) = (a!, b!);
+            _waiter = new Waiter([A.PollHandle, B.PollHandle]);
+            var forwarder = new BarePassThrough(A, B)
+            {
+                ToA = (Mac(Namespaces.ClientMac), Mac(Namespaces.OwnMacA)),
+                ToB = (Mac(Namespaces.ServerMac), Mac(Namespaces.OwnMacB)),
+            };
+            CancellationToken token = _stop.Token;
+            _thread = new Thread(() =>
+            {
+                // The first cycles run through whatever the runtime sets up once.
+                for (int i = 0; i < 1000; i++)
+                {
+                    forwarder.Cycle();
+                    _waiter.Wait(0);
+                }
+                long before = GC.GetAllocatedBytesForCurrentThread();
+                forwarder.Run(_waiter, token);
+                Allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            });
+            _thread.Start();
+        }
+
+        internal AfPacketPort A { get; }
+
+        internal AfPacketPort B { get; }
+
+        internal long Allocated { get; private set; }
+
+        internal void Stop()
+        {
+            _stop.Cancel();
+            _waiter.Wake();
+            _thread.Join();
+        }
+
+        public void Dispose()
+        {
+            Stop();
+            _waiter.Dispose();
+            _stop.Dispose();
+            A.Dispose();
+            B.Dispose();
+        }
+    }
+}
