@@ -46,7 +46,8 @@ internal sealed class ClientApp(SimWorld world, SimHost host, ConnectionPlan pla
 
     public long LongestGap { get; private set; }
 
-    public int ResponsesDone => _reading;
+    /// <summary>True if a server's planned abort explains that nothing more came: it also discards what it had not yet sent.</summary>
+    public bool MayEndHere => plan.IsPipelined ? _reading < plan.Requests.Length : _reading == plan.Requests.Length - 1;
 
     public void Start()
     {
@@ -77,7 +78,7 @@ internal sealed class ClientApp(SimWorld world, SimHost host, ConnectionPlan pla
         {
             _ when _abortedByPlan => Outcome.Complete,
             TcpEnd.Normal when all && _gotEof => Outcome.Complete,
-            TcpEnd.Reset when plan.Close == CloseKind.ServerAborts && _reading == plan.Requests.Length - 1 => Outcome.Complete,
+            TcpEnd.Reset when plan.Close == CloseKind.ServerAborts && MayEndHere => Outcome.Complete,
             TcpEnd.TimedOut => Outcome.TimedOut,
             _ => Outcome.Reset,
         };
@@ -159,7 +160,8 @@ internal sealed class ClientApp(SimWorld world, SimHost host, ConnectionPlan pla
             if (n <= 0) break;
             most -= n;
             Check(tcp, chunk[..n], expected);
-            if (last && _reading < plan.Requests.Length && _readAt >= plan.AbortAt)
+            // A chunk may reach from the response before over the whole last one.
+            if (plan.Close == CloseKind.ClientAborts && (_reading == plan.Requests.Length || (last && _readAt >= plan.AbortAt)))
             {
                 _abortedByPlan = true;
                 tcp.Abort();

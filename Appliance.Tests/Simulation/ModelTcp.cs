@@ -57,7 +57,7 @@ internal abstract class SimApp
 /// </summary>
 internal sealed class ModelTcp
 {
-    private bool _connected, _readable, _writable;
+    private bool _connected, _readable, _writable, _isFreed;
     private TcpSeq _irs;
     private long _peerFinAt = long.MaxValue, _windowAt = -1, _windowAck = -1;
 
@@ -133,7 +133,7 @@ internal sealed class ModelTcp
 
     public uint TsNow => Profile.TimestampOffset + (uint)(Host.World.Now / Profile.TimestampTickNs);
 
-    public int Available => Receiver.Available(_peerFinAt);
+    public int Available => _isFreed ? 0 : Receiver.Available(_peerFinAt);
 
     /// <summary>The peer's stream has ended and all of it has been read.</summary>
     public bool IsEof => _peerFinAt != long.MaxValue && Receiver.Next > _peerFinAt && Available == 0;
@@ -167,6 +167,7 @@ internal sealed class ModelTcp
 
     public int Read(Span<byte> destination)
     {
+        if (_isFreed) return 0;
         int n = Receiver.Read(destination, _peerFinAt);
         if (n > 0 && State is TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2 &&
             Receiver.Growth(OwnScale) >= Math.Min(2 * Profile.Mss, Profile.ReceiveBuffer / 2)) Output.SendAck();
@@ -209,6 +210,13 @@ internal sealed class ModelTcp
         Output.Stop();
         Host.Forget(this);
         Tell(end);
+        FreeBuffers();
+    }
+
+    /// <summary>Gives buffers back; nothing can be read or written any more.</summary>
+    public void FreeBuffers()
+    {
+        _isFreed = true;
         Sender.Free();
         Receiver.Free();
     }

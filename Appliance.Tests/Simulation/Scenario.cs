@@ -98,7 +98,10 @@ internal sealed class Scenario
         {
         }
         if (World.Events >= Options.MaxEvents) World.Violate("event storm");
-        return Judge();
+        ScenarioResult result = Judge();
+        Router.FreeBuffers();
+        foreach (SimHost server in Servers) server.FreeBuffers();
+        return result;
     }
 
     private static LinkProfile DrawLink(SimRandom random, bool corruption)
@@ -181,7 +184,7 @@ internal sealed class Scenario
         foreach (ClientApp client in Clients)
         {
             // A lost RST leaves its peer waiting for ever: that is TCP's way, not the path's fault.
-            bool resetLost = client.Plan.Close == CloseKind.ServerAborts && client.Outcome == Outcome.Stuck && client.ResponsesDone == client.Plan.Requests.Length - 1;
+            bool resetLost = client.Plan.Close == CloseKind.ServerAborts && client.Outcome == Outcome.Stuck && client.MayEndHere;
             Outcome outcome = resetLost ? Outcome.Complete : client.Outcome;
             result.Outcomes[(int)outcome]++;
             result.BytesRead += client.BytesRead;

@@ -81,6 +81,12 @@ internal sealed class SimHost : SimNode, INeighbourOwner
         if (_connections.TryGetValue(key, out ModelTcp? known) && known == tcp) _connections.Remove(key);
     }
 
+    /// <summary>The run is over: gives the memory of open connections back.</summary>
+    public void FreeBuffers()
+    {
+        foreach (ModelTcp tcp in _connections.Values) tcp.FreeBuffers();
+    }
+
     /// <summary>Completes and sends a frame that holds all but link, IP header and checksum.</summary>
     public void SendTcp(SimFrame frame, IpAddr source, IpAddr destination, TcpJudge? judge)
     {

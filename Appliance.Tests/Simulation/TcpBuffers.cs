@@ -1,13 +1,22 @@
-using System.Buffers;
 using System.Numerics;
 
 namespace Appliance.Tests.Simulation;
 
-/// <summary>A ring over stream offsets; the offset's low bits are the index. Memory is pooled: return it with <see cref="Free"/>.</summary>
-internal sealed class StreamRing(int atLeast)
+/// <summary>A ring over stream offsets; the offset's low bits are the index. Memory is pooled per thread: return it with <see cref="Free"/>.</summary>
+internal sealed class StreamRing
 {
-    private readonly int _mask = (int)BitOperations.RoundUpToPowerOf2((uint)atLeast) - 1;
-    private byte[]? _bytes = ArrayPool<byte>.Shared.Rent((int)BitOperations.RoundUpToPowerOf2((uint)atLeast));
+    [ThreadStatic]
+    private static Stack<byte[]>?[]? _pool;
+
+    private readonly int _mask;
+    private byte[]? _bytes;
+
+    public StreamRing(int atLeast)
+    {
+        int log = BitOperations.Log2(BitOperations.RoundUpToPowerOf2((uint)atLeast));
+        _mask = (1 << log) - 1;
+        _bytes = PoolOf(log).TryPop(out byte[]? free) ? free : new byte[1 << log];
+    }
 
     public int Size => _mask + 1;
 
@@ -36,9 +45,11 @@ internal sealed class StreamRing(int atLeast)
 
     public void Free()
     {
-        if (_bytes is not null) ArrayPool<byte>.Shared.Return(_bytes);
+        if (_bytes is not null) PoolOf(BitOperations.Log2((uint)_bytes.Length)).Push(_bytes);
         _bytes = null;
     }
+
+    private static Stack<byte[]> PoolOf(int log) => (_pool ??= new Stack<byte[]>[31])[log] ??= new Stack<byte[]>();
 }
 
 /// <summary>

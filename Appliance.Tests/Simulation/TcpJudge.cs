@@ -12,7 +12,7 @@ namespace Appliance.Tests.Simulation;
 /// </summary>
 internal sealed class TcpJudge(SimWorld world, ModelTcp tcp, bool pathKeepsOrder)
 {
-    private const int TraceLength = 48;
+    private const int TraceLength = 32;
 
     private readonly (long At, bool Sent, SimSegment Segment)[] _trace = new (long, bool, SimSegment)[TraceLength];
     private long _traced;

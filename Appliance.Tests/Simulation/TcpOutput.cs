@@ -205,7 +205,7 @@ internal sealed class TcpOutput(ModelTcp tcp) : SimTimer(tcp.Host.World)
 
     private long Resend(long at)
     {
-        long end = Math.Min(Math.Min(at + Room(), _sender.End), _sender.Sacked.NextStart(at));
+        long end = Math.Min(Math.Min(at + Room(), Math.Min(_sender.End, _sender.Max)), _sender.Sacked.NextStart(at));
         bool fin = tcp.FinQueued && end == _sender.End && _sender.Max > _sender.End;
         Retransmissions++;
         _timedAt = 0;
