@@ -172,8 +172,8 @@ public sealed class SpliceTable
     {
         ref SpliceRecord record = ref _records.Entry(index);
         record.Heard = now;
-        Merge(ref _flows.Entry(record.ToServer), progress.ToServer);
-        Merge(ref _flows.Entry(record.ToClient), progress.ToClient);
+        progress.ToServer.MergeInto(ref _flows.Entry(record.ToServer));
+        progress.ToClient.MergeInto(ref _flows.Entry(record.ToClient));
     }
 
     /// <summary>Sets or clears the flag that sends a direction's packets to the slow path.</summary>
@@ -229,17 +229,5 @@ public sealed class SpliceTable
         SeqLock.BeginWrite(ref line.Version);
         line.Flags = flags;
         SeqLock.EndWrite(ref line.Version);
-    }
-
-    private static void Merge(ref RewriteEntry entry, in DirectionProgress progress)
-    {
-        if (progress.Seen == 0) return;
-        entry.SeqNext = TcpSeq.Max(new TcpSeq(entry.SeqNext), new TcpSeq(progress.SeqNext)).Value;
-        entry.AckSeen = TcpSeq.Max(new TcpSeq(entry.AckSeen), new TcpSeq(progress.AckSeen)).Value;
-        entry.RightEdge = TcpSeq.Max(new TcpSeq(entry.RightEdge), new TcpSeq(progress.RightEdge)).Value;
-        entry.TsVal = TcpSeq.Max(new TcpSeq(entry.TsVal), new TcpSeq(progress.TsVal)).Value;
-        if (progress.PathMtu != 0 && (entry.PathMtu == 0 || progress.PathMtu < entry.PathMtu)) entry.PathMtu = progress.PathMtu;
-        if (progress.FinSeen != 0) (entry.FinSeen, entry.FinSeq) = (1, progress.FinSeq);
-        entry.Seen = 1;
     }
 }
