@@ -1,9 +1,11 @@
-using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using Appliance.DataPath.Memory;
 using Appliance.DataPath.Port;
 using Appliance.DataPath.Wire;
+using NUnit.Framework;
+using static Appliance.Tests.Port.TestFrames;
 
 namespace Appliance.Tests.Port;
 
@@ -25,6 +27,8 @@ public sealed class AfPacketPortTests
     {
         const int bytes = 256 << 20;
         using var forwarder = new RunningForwarder(_net, new AfPacketOptions { Receive = mode });
+        Transfer(8 << 20);
+        forwarder.CountAllocations();
         (string sent, string received) = Transfer(bytes);
         forwarder.Stop();
         Assert.That(received, Is.EqualTo(sent));
@@ -67,26 +71,17 @@ public sealed class AfPacketPortTests
     [TestCase(ReceiveMode.Messages)]
     public void A_VLAN_tag_that_the_kernel_stripped_is_put_back(ReceiveMode mode)
     {
-        // A VLAN interface on a veth keeps the tag beside the frame all the way to the other end.
-        Namespaces.Run($"ip -n {_net.Client} link add link {Namespaces.ClientLink} name portsc.7 type vlan id 7");
-        Namespaces.Run($"ip netns exec {_net.Client} sysctl -qw net.ipv6.conf.portsc/7.disable_ipv6=1");
-        Namespaces.Run($"ip -n {_net.Client} link set portsc.7 up");
-        Namespaces.Run($"ip -n {_net.Client} addr add 10.98.0.1/24 dev portsc.7");
-        Namespaces.Run($"ip -n {_net.Client} neigh add 10.98.0.2 lladdr {Namespaces.OwnMacA} dev portsc.7");
         Namespaces.Inside(_net.Forwarder, () =>
         {
             using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { Receive = mode });
-            Namespaces.Inside(_net.Client, () =>
-            {
-                using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { Blocking = false };
-                Assert.That(() => socket.Connect(IPAddress.Parse("10.98.0.2"), 80), Throws.InstanceOf<SocketException>());
-            });
+            SendTagged(_net.Client, Namespaces.ClientLink, vlan: 7);
             var batch = new FrameBatch(16);
             WaitFor(port, batch);
             FrameRef frame = batch[0];
             Assert.That(Packet.TryParse(frame.Bytes, out Packet packet, out _), Is.True);
             Assert.That(packet.Layout.Vlan, Is.EqualTo(7));
             Assert.That(packet.IsTcp, Is.True);
+            Assert.That(packet.DestinationMac, Is.EqualTo(Mac(Namespaces.OwnMacA)));
             Assert.That(frame.Vnet.NeedsChecksum, Is.True);
             Assert.That(frame.Vnet.ChecksumStart, Is.EqualTo(packet.Layout.Transport));
         });
@@ -99,8 +94,19 @@ public sealed class AfPacketPortTests
         Namespaces.Run($"ip -n {_net.Client} addr add 10.97.0.1/24 dev {Namespaces.ClientLink}");
         OpenA([Mac(Namespaces.OwnMacA)], (port, _) =>
         {
-            string output = Namespaces.Run($"ip netns exec {_net.Client} ping -c 3 -i 0.05 -W 2 10.97.0.2");
-            Assert.That(output, Does.Contain(" 0% packet loss"));
+            var listener = new TcpListener(IPAddress.Parse("10.97.0.2"), 7001);
+            listener.Start();
+            var answer = new byte[5];
+            Namespaces.Inside(_net.Client, () =>
+            {
+                using var client = new TcpClient();
+                client.Connect("10.97.0.2", 7001);
+                using TcpClient accepted = listener.AcceptTcpClient();
+                accepted.GetStream().Write("hello"u8);
+                client.GetStream().ReadExactly(answer);
+            });
+            listener.Stop();
+            Assert.That(answer, Is.EqualTo("hello"u8.ToArray()));
             var batch = new FrameBatch(16);
             while (port.Receive(batch) > 0)
                 for (int i = 0; i < batch.Count; i++) Assert.That(batch[i].Bytes[12..14].ToArray(), Is.EqualTo((byte[])[8, 6]), "only broadcast ARP is seen of it");
@@ -154,10 +160,10 @@ public sealed class AfPacketPortTests
     {
         OpenA([Mac(Namespaces.OwnMacA)], (port, listener) =>
         {
-            using var memory = new Appliance.DataPath.Memory.ScratchPool(4, 4096);
+            using var memory = new ScratchPool(4, 4096);
             memory.TryTake(out nint good);
             memory.TryTake(out nint tooLong);
-            Frame(Mac(Namespaces.ClientMac), 0x88b6).CopyTo(DataPath.Memory.MemoryNative.Span(good, 60));
+            Frame(Mac(Namespaces.ClientMac), 0x88b6).CopyTo(MemoryNative.Span(good, 60));
             port.Send(new FrameRef { Address = good, Length = 60 });
             port.Send(new FrameRef { Address = tooLong, Length = 4000 });
             port.Send(new FrameRef { Address = good, Length = 60 });
@@ -220,32 +226,21 @@ public sealed class AfPacketPortTests
         return false;
     }
 
-    private static MacAddress Mac(string text) => MacAddress.TryParse(text, out MacAddress mac) ? mac : throw new ArgumentException(text, nameof(text));
-
-    private static byte[] Frame(MacAddress destination, ushort type)
+    // Tag in the frame, partial checksum: as a network card with offloads would be told to send it.
+    private static void SendTagged(string name, string link, byte vlan) => Namespaces.Inside(name, () =>
     {
-        var frame = new byte[60];
-        destination.Write(frame);
-        Mac("02:00:00:00:99:99").Write(frame.AsSpan(6));
-        frame[12] = (byte)(type >> 8);
-        frame[13] = (byte)type;
-        return frame;
-    }
-
-    private static byte[] Tcp(MacAddress destination, string from, string to, ushort fromPort, ushort toPort)
-    {
-        byte[] frame = Frame(destination, 0x0800);
-        frame[14] = 0x45;
-        frame[17] = 40;
-        frame[22] = 64;
-        frame[23] = 6;
-        IPAddress.Parse(from).TryWriteBytes(frame.AsSpan(26), out _);
-        IPAddress.Parse(to).TryWriteBytes(frame.AsSpan(30), out _);
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(34), fromPort);
-        System.Buffers.Binary.BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(36), toPort);
-        frame[46] = 0x50;
-        return frame;
-    }
+        using var port = AfPacketPort.Open(link, new MacFilter([]), new AfPacketOptions { ReceiveSlots = 15 });
+        using var memory = new ScratchPool(1, 128);
+        memory.TryTake(out nint address);
+        Span<byte> frame = MemoryNative.Span(address, 58);
+        byte[] plain = Tcp(Mac(Namespaces.OwnMacA), "10.98.0.1", "10.98.0.2", 1000, 80);
+        plain.AsSpan(0, 12).CopyTo(frame);
+        ((ReadOnlySpan<byte>)[0x81, 0, 0, vlan]).CopyTo(frame[12..]);
+        plain.AsSpan(12, 42).CopyTo(frame[16..]);
+        port.Send(new FrameRef { Address = address, Length = frame.Length, Vnet = new VnetHeader { Flags = VnetHeader.FlagNeedsChecksum, ChecksumStart = 38, ChecksumOffset = 16 } });
+        port.Flush();
+        Assert.That(port.Counters.SentFrames, Is.EqualTo(1));
+    });
 
     private static RawLinkSocket Speaker(string name, string link)
     {
@@ -277,6 +272,7 @@ public sealed class AfPacketPortTests
             WaitFor(port, batch);
             for (int i = 0; i < batch.Count; i++) frames.Add(batch[i].Bytes.ToArray());
         }
+        port.Release();
         using var waiter = new Waiter([port.PollHandle]);
         Assert.That(waiter.Wait(20_000_000), Is.False, "more frames than expected");
         return frames;
@@ -329,65 +325,5 @@ public sealed class AfPacketPortTests
         });
         server.Join();
         return (Convert.ToHexString(hash.GetHashAndReset()), received);
-    }
-
-    private sealed class RunningForwarder : IDisposable
-    {
-        private readonly CancellationTokenSource _stop = new();
-        private readonly Waiter _waiter;
-        private readonly Thread _thread;
-
-        internal RunningForwarder(Namespaces net, AfPacketOptions options)
-        {
-            AfPacketPort? a = null, b = null;
-            Namespaces.Inside(net.Forwarder, () =>
-            {
-                a = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), options);
-                b = AfPacketPort.Open(Namespaces.PortB, new MacFilter([Mac(Namespaces.OwnMacB)]), options);
-            });
-            (A, B) = (a!, b!);
-            _waiter = new Waiter([A.PollHandle, B.PollHandle]);
-            var forwarder = new BarePassThrough(A, B)
-            {
-                ToA = (Mac(Namespaces.ClientMac), Mac(Namespaces.OwnMacA)),
-                ToB = (Mac(Namespaces.ServerMac), Mac(Namespaces.OwnMacB)),
-            };
-            CancellationToken token = _stop.Token;
-            _thread = new Thread(() =>
-            {
-                // The first cycles run through whatever the runtime sets up once.
-                for (int i = 0; i < 1000; i++)
-                {
-                    forwarder.Cycle();
-                    _waiter.Wait(0);
-                }
-                long before = GC.GetAllocatedBytesForCurrentThread();
-                forwarder.Run(_waiter, token);
-                Allocated = GC.GetAllocatedBytesForCurrentThread() - before;
-            });
-            _thread.Start();
-        }
-
-        internal AfPacketPort A { get; }
-
-        internal AfPacketPort B { get; }
-
-        internal long Allocated { get; private set; }
-
-        internal void Stop()
-        {
-            _stop.Cancel();
-            _waiter.Wake();
-            _thread.Join();
-        }
-
-        public void Dispose()
-        {
-            Stop();
-            _waiter.Dispose();
-            _stop.Dispose();
-            A.Dispose();
-            B.Dispose();
-        }
     }
 }

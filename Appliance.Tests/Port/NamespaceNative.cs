@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using NUnit.Framework;
 
 namespace Appliance.Tests.Port;
 
@@ -53,7 +54,7 @@ internal sealed partial class Namespaces : IDisposable
     internal static Process Start(string command)
     {
         string[] words = command.Split(' ');
-        var info = new ProcessStartInfo(words[0], words[1..]) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var info = new ProcessStartInfo(words[0], words[1..]) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
         return Process.Start(info)!;
     }
 
