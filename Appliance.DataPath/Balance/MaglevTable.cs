@@ -23,6 +23,16 @@ public sealed class MaglevTable
     private byte[] _active = new byte[Size];
     private byte[] _spare = new byte[Size];
 
+    /// <summary>A well mixed hash of a node's name, the same on every box.</summary>
+    public static ulong NameHash(string name)
+    {
+        ulong hash = 0xcbf2_9ce4_8422_2325;
+        foreach (byte b in System.Text.Encoding.UTF8.GetBytes(name)) hash = (hash ^ b) * 0x100_0000_01b3;
+        hash = (hash ^ (hash >> 30)) * 0xbf58_476d_1ce4_e5b9;
+        hash = (hash ^ (hash >> 27)) * 0x94d0_49bb_1331_11eb;
+        return hash ^ (hash >> 31);
+    }
+
     /// <summary>An empty table; <paramref name="nameHashes"/> holds a well mixed hash of each node's name, by number.</summary>
     public MaglevTable(ReadOnlySpan<ulong> nameHashes)
     {

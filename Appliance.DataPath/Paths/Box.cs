@@ -216,6 +216,9 @@ public sealed class Box : ISpliceHost, IDisposable
     /// <inheritdoc/>
     public bool TryGetProfile(IpAddr real, ushort port, out PoolProfile profile) => Prober.TryGet(real, port, out profile);
 
+    /// <summary>True once every backend has said what it offers.</summary>
+    public bool IsProfiled => Prober.IsComplete;
+
     /// <summary>Hash that names a flow's owner, the same on every box.</summary>
     public ulong OwnerHash(IpAddr client, ushort port) => FlowKey.HashEndpoint(client, port, _clusterSeed);
 

@@ -28,6 +28,9 @@ public sealed unsafe class Waiter : IDisposable
             if (handle >= 0) _polled[_count++] = new() { Handle = handle, Events = SocketNative.PollIn };
     }
 
+    /// <summary>True while the owner sleeps, as seen at some recent instant.</summary>
+    public bool IsSleeping => Volatile.Read(ref _sleeping) != 0;
+
     /// <summary>Sleeps at most <paramref name="timeoutNs"/> (negative: without limit; 0: only looks); true if something is there.</summary>
     public bool Wait(long timeoutNs)
     {

@@ -16,18 +16,15 @@ public sealed class Worker
 
     private readonly Box _box;
     private readonly FramePort[] _ports;
-    private readonly SpscQueue<SpliceCommand> _commands;
+    private readonly SpscQueue<SpliceCommand>[] _commands;
     private readonly FrameBatch _batch = new(BatchSize);
-    private readonly long _detectionNs;
-    private long _lastCycle;
 
-    /// <summary>A worker for <paramref name="box"/>, whose ports are given again, and its commands.</summary>
-    public Worker(Box box, FramePort[] ports, SpscQueue<SpliceCommand> commands)
+    /// <summary>A worker for <paramref name="box"/>, whose ports are given again, and the queues of its commands, one per sender.</summary>
+    public Worker(Box box, FramePort[] ports, SpscQueue<SpliceCommand>[] commands)
     {
         _box = box;
         _ports = ports;
         _commands = commands;
-        _detectionNs = box.Config.DetectionNs;
     }
 
     /// <summary>The box.</summary>
@@ -59,14 +56,16 @@ public sealed class Worker
         _box.Advance();
         _box.Egress.Flush();
         _box.Statistics[Counter.Cycles] = ++Cycles;
-        _lastCycle = now;
         return work;
     }
 
     private int RunCommands()
     {
         int done = 0;
-        for (; done < MaxCommands && _commands.TryDequeue(out SpliceCommand command); done++) _box.Execute(command);
+        foreach (SpscQueue<SpliceCommand> queue in _commands)
+        {
+            for (int i = 0; i < MaxCommands && queue.TryDequeue(out SpliceCommand command); i++, done++) _box.Execute(command);
+        }
         return done;
     }
 }

@@ -1,0 +1,131 @@
+using System.Text.Json;
+using Appliance.DataPath.Flow;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.Splice;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>What <c>engine.json</c> in the run directory says: where the running engine's memory is.</summary>
+public sealed record EngineAddress(int Pid, long Incarnation, int Splices, string Flows, string Records, string Status, string Events);
+
+/// <summary>
+/// An engine's shared files: splice entries, records, statistics, and the event ring to the
+/// manager. A new engine makes new ones; the old ones are unlinked, and stay readable for whoever has
+/// them mapped. They stand on /dev/shm; <c>engine.json</c> in the run directory names them and is replaced at once.
+/// </summary>
+public sealed class EngineFiles : IDisposable
+{
+    private const string SharedDirectory = "/dev/shm";
+
+    private EngineFiles(EngineAddress address, SharedRegion flows, SharedRegion records, SharedRegion status, SharedRegion events)
+    {
+        Address = address;
+        Flows = flows;
+        Records = records;
+        StatusRegion = status;
+        Events = events;
+        Status = new EngineStatus(status.Address);
+    }
+
+    /// <summary>Names and sizes.</summary>
+    public EngineAddress Address { get; }
+
+    /// <summary>Directed entries.</summary>
+    public SharedRegion Flows { get; }
+
+    /// <summary>Records.</summary>
+    public SharedRegion Records { get; }
+
+    /// <summary>Statistics segment.</summary>
+    public SharedRegion StatusRegion { get; }
+
+    /// <summary>Ring of events to the manager.</summary>
+    public SharedRegion Events { get; }
+
+    /// <summary>The statistics segment, as what it is.</summary>
+    public EngineStatus Status { get; }
+
+    /// <summary>Path of the file that names the rest.</summary>
+    public static string AddressPath(string runDirectory) => Path.Combine(runDirectory, "engine.json");
+
+    /// <summary>Creates an engine's files; announce them with <see cref="Announce"/>.</summary>
+    public static EngineFiles Create(long incarnation, int splices)
+    {
+        string name = $"appliance-{Environment.ProcessId}-{incarnation:x}";
+        SharedRegion flows = SharedRegion.Create(SharedDirectory, name + "-flows", SpliceTable.FlowBytes(splices));
+        SharedRegion records = SharedRegion.Create(SharedDirectory, name + "-records", SpliceTable.RecordBytes(splices));
+        SharedRegion status = SharedRegion.Create(SharedDirectory, name + "-status", EngineStatus.Bytes);
+        SharedRegion events = SharedRegion.Create(SharedDirectory, name + "-events", EngineEventRing.Bytes);
+        EngineAddress address = new(Environment.ProcessId, incarnation, splices, flows.Path!, records.Path!, status.Path!, events.Path!);
+        EngineFiles files = new(address, flows, records, status, events);
+        ref EngineHeader header = ref files.Status.Header;
+        header.Incarnation = incarnation;
+        header.Pid = Environment.ProcessId;
+        Volatile.Write(ref header.Magic, EngineStatus.CurrentMagic);
+        return files;
+    }
+
+    /// <summary>Maps the announced engine's files read-only (the event ring writable: its reader's index stands in it); null if there is none.</summary>
+    public static EngineFiles? Open(string runDirectory)
+    {
+        EngineAddress? address = ReadAddress(runDirectory);
+        if (address is null) return null;
+        try
+        {
+            return new EngineFiles(
+                address,
+                SharedRegion.Open(address.Flows, writable: false),
+                SharedRegion.Open(address.Records, writable: false),
+                SharedRegion.Open(address.Status, writable: false),
+                SharedRegion.Open(address.Events, writable: true));
+        }
+        catch (IOException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>What the run directory announces, or null.</summary>
+    public static EngineAddress? ReadAddress(string runDirectory)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize<EngineAddress>(File.ReadAllText(AddressPath(runDirectory)));
+        }
+        catch (Exception e) when (e is IOException or JsonException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Unlinks what an earlier engine of this run directory left.</summary>
+    public static void RemoveLeftovers(EngineAddress? address)
+    {
+        if (address is null) return;
+        foreach (string path in new[] { address.Flows, address.Records, address.Status, address.Events }) File.Delete(path);
+    }
+
+    /// <summary>Makes these files the run directory's, all at once.</summary>
+    public void Announce(string runDirectory)
+    {
+        string path = AddressPath(runDirectory), fresh = path + ".new";
+        File.WriteAllText(fresh, JsonSerializer.Serialize(Address));
+        File.Move(fresh, path, overwrite: true);
+    }
+
+    /// <summary>The memory of the box.</summary>
+    public BoxMemory ToBoxMemory(ulong seed, Quiescence quiescence) => new(Flows.Address, Records.Address, Status.Statistics, seed, quiescence);
+
+    /// <summary>Removes the names; mappings stay.</summary>
+    public void Unlink()
+    {
+        foreach (SharedRegion region in new[] { Flows, Records, StatusRegion, Events }) region.Unlink();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SharedRegion region in new[] { Flows, Records, StatusRegion, Events }) region.Dispose();
+    }
+}

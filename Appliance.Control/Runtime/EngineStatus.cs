@@ -1,0 +1,100 @@
+using System.Runtime.InteropServices;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>Where an engine is in its life.</summary>
+public enum EnginePhase
+{
+    /// <summary>Opening ports, warming up.</summary>
+    Starting = 0,
+
+    /// <summary>Refilled by its peers (or alone) and carrying packets.</summary>
+    Running = 1,
+
+    /// <summary>Has announced that it leaves; forwards what still comes.</summary>
+    Leaving = 2,
+}
+
+/// <summary>The engine's own words about itself; every field is one aligned word.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct EngineHeader
+{
+    /// <summary>Layout number; 0 until the segment is complete.</summary>
+    public long Magic;
+
+    /// <summary>Incarnation: wall time of the start in milliseconds.</summary>
+    public long Incarnation;
+
+    /// <summary>Process id, phase (<see cref="EnginePhase"/>), wall time (ms) of the last status write.</summary>
+    public long Pid, Phase, UpdatedWallMs;
+
+    /// <summary>Membership version, usable proxies, live boxes.</summary>
+    public long MembershipVersion, Usable, Live;
+
+    /// <summary>Bytes that control threads have allocated since the engine ran; worker's, since its start.</summary>
+    public long ControlAllocated, WorkerAllocated;
+}
+
+/// <summary>One port's counters, copied by its worker.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct PortStatus
+{
+    /// <summary>See <see cref="PortCounters"/>.</summary>
+    public long ReceivedFrames, ReceivedBytes, SentFrames, SentBytes, SendDrops, SendErrors, ReceiveDrops, Truncated;
+
+    /// <summary>Copies a port's counters.</summary>
+    public void Set(PortCounters c)
+    {
+        (ReceivedFrames, ReceivedBytes, SentFrames, SentBytes) = (c.ReceivedFrames, c.ReceivedBytes, c.SentFrames, c.SentBytes);
+        (SendDrops, SendErrors, ReceiveDrops, Truncated) = (c.SendDrops, c.SendErrors, c.ReceiveDrops, c.Truncated);
+    }
+}
+
+/// <summary>What this box knows of one peer, written by its liveness and replication threads.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct PeerStatus
+{
+    /// <summary>1 if it lives; 1 if it is in the table; bits of links on which its beats arrive; its workload factor; 1 if it says it is refilled.</summary>
+    public long Live, Usable, Links, Factor, Refilled;
+
+    /// <summary>When its last beat came, wall ms; its incarnation as seen.</summary>
+    public long LastBeatWallMs, Incarnation;
+
+    /// <summary>Oldest record that it has not acknowledged, µs; how many wait; what it says of the other direction, µs.</summary>
+    public long LagOutUs, Waiting, LagInUs;
+
+    /// <summary>Records sent, received, resent; datagrams sent, received; full transfers sent, received; rejected datagrams.</summary>
+    public long RecordsSent, RecordsReceived, Retransmitted, DatagramsSent, DatagramsReceived, ResyncsSent, ResyncsReceived, Rejected;
+
+    private readonly long _spare0, _spare1, _spare2, _spare3;
+}
+
+/// <summary>
+/// The statistics segment: header, ports, peers, then the data path's <see cref="Statistics"/>. One writer per
+/// part, no locks, anybody may map it read-only.
+/// </summary>
+public sealed class EngineStatus(nint address)
+{
+    /// <summary>Layout number.</summary>
+    public const long CurrentMagic = 0x4150_504c_5354_4101;
+
+    private const int PortsAt = 256, PeersAt = 512, StatisticsAt = 16384;
+
+    /// <summary>Bytes of the segment.</summary>
+    public const int Bytes = StatisticsAt + ((Statistics.BlockBytes + 4095) & -4096);
+
+    /// <summary>The header.</summary>
+    public ref EngineHeader Header => ref MemoryNative.Ref<EngineHeader>(address);
+
+    /// <summary>The data path's counters.</summary>
+    public Statistics Statistics { get; } = new(address + StatisticsAt);
+
+    /// <summary>A port by link role.</summary>
+    public ref PortStatus Port(LinkRole role) => ref MemoryNative.Ref<PortStatus>(address + PortsAt + (int)role * Marshal.SizeOf<PortStatus>());
+
+    /// <summary>A peer by node number.</summary>
+    public ref PeerStatus Peer(int node) => ref MemoryNative.Ref<PeerStatus>(address + PeersAt + node * Marshal.SizeOf<PeerStatus>());
+}
