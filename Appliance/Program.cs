@@ -1,1 +1,3 @@
-return 0;
+using Appliance;
+
+return ApplianceCommandLine.Invoke(args, new Terminal(Console.Out, Console.Error), Composition.Default());

@@ -51,6 +51,9 @@ internal sealed class StatementMatcher(Statement statement, IReadOnlyList<Token>
     /// <summary>What could stand after the last word that matched.</summary>
     public IReadOnlyList<SyntaxPart> Expected => _expected;
 
+    /// <summary>True if every word matched, so that <see cref="Expected"/> speaks of the end of the line.</summary>
+    public bool IsAtEnd => _at == tokens.Count && !_reported;
+
     /// <summary>Matches; the result is always usable for what was found before the first error.</summary>
     public BoundStatement Match()
     {
