@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Globalization;
 using Appliance.Lab;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
@@ -31,6 +33,37 @@ public class LabNetworkTests
         Assert.That(Directory.Exists(directory), Is.False);
         Assert.That(Directory.Exists($"/proc/{pid}"), Is.False);
     }
+
+    [TestCase(2, false)]
+    [TestCase(15, false)]
+    [TestCase(9, true)]
+    public async Task Lab_that_is_ended_by_a_signal_leaves_nothing_behind(int signal, bool needsSweep)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "appliance-lab.dll"), "up"])
+        {
+            UseShellExecute = false,
+            RedirectStandardOutput = true,
+        };
+        using var process = Process.Start(start)!;
+        string? first = await process.StandardOutput.ReadLineAsync();
+        Assert.That(first, Does.Contain("service"));
+        string prefix = $"apl{process.Id}x";
+        Assert.That(Left(prefix), Has.Length.EqualTo(5));
+        using (var kill = Process.Start("kill", [$"-{signal}", process.Id.ToString(CultureInfo.InvariantCulture)]))
+        {
+            await kill.WaitForExitAsync();
+        }
+        await process.WaitForExitAsync();
+        if (needsSweep)
+        {
+            Assert.That(Left(prefix), Has.Length.EqualTo(5), "kill -9 leaves its namespaces");
+            Assert.That(Namespaces.Sweep().Where(n => n.StartsWith(prefix, StringComparison.Ordinal)).ToList(), Has.Count.EqualTo(5));
+        }
+        Assert.That(Left(prefix), Is.Empty);
+        Assert.That(Directory.GetDirectories(Path.Combine(Path.GetTempPath(), "appliance-lab"), prefix + "*"), Is.Empty);
+    }
+
+    private static string[] Left(string prefix) => Namespaces.Mounted().Where(n => n.StartsWith(prefix, StringComparison.Ordinal)).ToArray();
 
     [TestCase(false)]
     [TestCase(true)]

@@ -1,8 +1,10 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Appliance.Lab.Demo;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
 using Appliance.Lab.Servers;
+using Appliance.Lab.Topology;
 
 namespace Appliance.Lab;
 
@@ -11,8 +13,62 @@ internal static class Commands
 {
     public static RootCommand Root() => new("Network labs on one machine: hosts, links, servers, load, faults, judges.")
     {
-        Client(), Server(), Sweep(),
+        Demonstration(), Up(), Client(), Server(), Sweep(),
     };
+
+    private static System.CommandLine.Command Demonstration()
+    {
+        var contrast = new Option<bool>("--contrast") { Description = "do the same kill to two HAProxy boxes" };
+        var json = new Option<string?>("--json") { Description = "write the result to this file" };
+        var directory = new Option<string?>("--out") { Description = "where capture, configuration and logs stay" };
+        var seconds = new Option<double>("--seconds") { DefaultValueFactory = _ => 18, Description = "how long the traffic is to run, about" };
+        var rate = new Option<int>("--mbit") { DefaultValueFactory = _ => 200, Description = "rate of each client's link" };
+        var command = new System.CommandLine.Command("demo", "Kills a proxy under traffic and shows what the clients notice.") { contrast, json, directory, seconds, rate };
+        command.SetAction(r =>
+        {
+            double length = r.GetValue(seconds);
+            var plan = new DemoPlan
+            {
+                Seconds = length,
+                ClientMbit = r.GetValue(rate),
+                KillProxyAt = length * 0.22,
+                KillManagerAt = length * 0.44,
+                ReviveAt = length * 0.66,
+            };
+            return DemoProgram.Run(r.GetValue(contrast), r.GetValue(json), r.GetValue(directory), plan);
+        });
+        return command;
+    }
+
+    private static System.CommandLine.Command Up()
+    {
+        var kind = new Option<BoxKind>("--kind") { DefaultValueFactory = _ => BoxKind.Router, Description = "what the boxes are" };
+        var clients = new Option<int>("--clients") { DefaultValueFactory = _ => 1 };
+        var boxes = new Option<int>("--boxes") { DefaultValueFactory = _ => 1 };
+        var backends = new Option<int>("--backends") { DefaultValueFactory = _ => 2 };
+        var command = new System.CommandLine.Command("up", "Builds the standard topology with test servers and keeps it until Ctrl-C.") { kind, clients, boxes, backends };
+        command.SetAction(async (r, cancel) =>
+        {
+            await using var lab = LabNetwork.Create();
+            var topology = ClusterTopology.Build(lab, new ClusterOptions
+            {
+                Kind = r.GetValue(kind), Clients = r.GetValue(clients), Boxes = r.GetValue(boxes), Backends = r.GetValue(backends),
+            });
+            Parallel.ForEach(topology.Backends, b => LabTool.StartServer(b));
+            Console.WriteLine($"service {topology.ServiceAddress()}; enter a host with: nsenter --net={topology.Clients[0].NamespacePath}");
+            Console.WriteLine($"hosts: {string.Join(' ', lab.Hosts.Select(h => h.Namespace))}");
+            try
+            {
+                await Task.Delay(Timeout.Infinite, cancel).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException)
+            {
+                // Ctrl-C or SIGTERM.
+            }
+            return 0;
+        });
+        return command;
+    }
 
     private static System.CommandLine.Command Client()
     {

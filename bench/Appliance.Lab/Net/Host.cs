@@ -14,6 +14,7 @@ public sealed class Host
     private readonly List<Link> _links = [];
     private readonly List<LabProcess> _processes = [];
     private readonly List<string> _routes = [];
+    private string? _identity;
 
     internal Host(LabNetwork lab, string name)
     {
@@ -35,6 +36,9 @@ public sealed class Host
 
     /// <summary>Namespace of the switches that this host's links end at.</summary>
     internal Host SwitchHost => _lab.SwitchHost;
+
+    /// <summary>"net:[inode]", as /proc shows it for every process in this host.</summary>
+    internal string Identity => _identity ??= Enter(() => Namespaces.LinkTarget("/proc/thread-self/ns/net")!);
 
     internal string LabPrefix => _lab.Prefix;
 
@@ -136,7 +140,7 @@ public sealed class Host
     public void SendFrame(string interfaceName, byte[] frame) => Enter(() => LabNative.SendFrame(interfaceName, frame));
 
     /// <summary>Processes whose main thread is in this namespace, whoever started them.</summary>
-    public IReadOnlyList<int> Pids() => Namespaces.Pids(NamespacePath);
+    public IReadOnlyList<int> Pids() => Namespaces.PidsIn(Identity);
 
     /// <summary>Waits until something listens on a TCP port of this host; throws when time runs out, or the process it waits for ends, first.</summary>
     public void WaitForListener(int port, TimeSpan limit, LabProcess? of = null)

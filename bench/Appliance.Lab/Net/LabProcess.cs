@@ -140,6 +140,11 @@ public sealed class LabProcess
             start.Environment[key] = value;
         }
         var process = Process.Start(start) ?? throw new CommandFailedException($"{spec.File} did not start");
+        // Only then does the host count it among its own, for a fault that comes at once.
+        while (!process.HasExited && Namespaces.LinkTarget($"/proc/{process.Id}/ns/net") != host.Identity)
+        {
+            Thread.Sleep(1);
+        }
         var reader = pipe ? ReadLines(process, spec.OnLine!) : Task.CompletedTask;
         return new LabProcess(host, spec.Name, log, process, reader);
     }

@@ -20,12 +20,18 @@ public static partial class Namespaces
     /// <summary>Processes whose main thread is in the namespace mounted at <paramref name="path"/>.</summary>
     public static IReadOnlyList<int> Pids(string path)
     {
-        string? wanted = Identity(path);
+        var result = Command.TryRun("stat", ["-L", "-c", "net:[%i]", path]);
+        return result.ExitCode == 0 ? PidsIn(result.Output.Trim()) : [];
+    }
+
+    /// <summary>Processes whose main thread is in the namespace called "net:[inode]".</summary>
+    internal static IReadOnlyList<int> PidsIn(string identity)
+    {
         var found = new List<int>();
         foreach (string entry in Directory.EnumerateDirectories("/proc"))
         {
             if (int.TryParse(Path.GetFileName(entry), CultureInfo.InvariantCulture, out int pid)
-                && wanted is not null && LinkTarget(entry + "/ns/net") == wanted)
+                && LinkTarget(entry + "/ns/net") == identity)
             {
                 found.Add(pid);
             }
@@ -130,14 +136,8 @@ public static partial class Namespaces
         }
     }
 
-    /// <summary>"net:[inode]" of a mounted namespace, as /proc shows it for the processes in it.</summary>
-    private static string? Identity(string path)
-    {
-        var result = Command.TryRun("stat", ["-L", "-c", "%i", path]);
-        return result.ExitCode == 0 ? $"net:[{result.Output.Trim()}]" : null;
-    }
-
-    private static string? LinkTarget(string path)
+    /// <summary>Where a link of /proc points; null when the process is gone.</summary>
+    internal static string? LinkTarget(string path)
     {
         try
         {

@@ -21,6 +21,9 @@ public sealed record NginxOptions
 
     public int Workers { get; init; } = 1;
 
+    /// <summary>Servers with the same value make the same content; null gives each server its own.</summary>
+    public string? Seed { get; init; }
+
     /// <summary>Expect a PROXY protocol header on plain connections.</summary>
     public bool ProxyProtocol { get; init; }
 }
@@ -46,6 +49,9 @@ public sealed class NginxServer
     /// <summary>SHA-256 (lower-case hex) of each file made.</summary>
     public IReadOnlyDictionary<string, string> Sha256 => _sha256;
 
+    /// <summary>Where an upload to /put/SEED is stored.</summary>
+    public string UploadedFile(ulong seed) => Path.Combine(Directory, "put", seed.ToString(CultureInfo.InvariantCulture));
+
     /// <summary>Makes the files, starts nginx and waits until it listens.</summary>
     public static NginxServer Start(Host host, NginxOptions options)
     {
@@ -60,7 +66,7 @@ public sealed class NginxServer
         }
         string file = Path.Combine(directory, "nginx.conf");
         File.WriteAllText(file, Configuration(host, options, directory));
-        var sums = options.Files.ToDictionary(f => f.Key, f => MakeFile(Path.Combine(root, f.Key), f.Value), StringComparer.Ordinal);
+        var sums = options.Files.ToDictionary(f => f.Key, f => MakeFile(Path.Combine(root, f.Key), f.Value, options.Seed ?? host.Namespace), StringComparer.Ordinal);
         var process = host.Start(new ProcessSpec("nginx", "nginx", "-p", directory, "-c", file, "-e", "stderr"));
         var server = new NginxServer(process, directory);
         foreach (var (name, sum) in sums)
@@ -123,9 +129,9 @@ public sealed class NginxServer
         return text.Append("}\n").ToString();
     }
 
-    private static string MakeFile(string path, long size)
+    private static string MakeFile(string path, long size, string content)
     {
-        ulong seed = BitConverter.ToUInt64(SHA256.HashData(Encoding.UTF8.GetBytes(path)));
+        ulong seed = BitConverter.ToUInt64(SHA256.HashData(Encoding.UTF8.GetBytes(content + Path.GetFileName(path))));
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         using var file = File.Create(path);
         byte[] piece = new byte[(int)Math.Min(size, 1 << 20)];

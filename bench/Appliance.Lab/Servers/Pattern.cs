@@ -58,6 +58,20 @@ public static class Pattern
         return differences;
     }
 
+    /// <summary>Bytes in which a file differs from the first <paramref name="length"/> bytes of the content of a seed; missing and surplus bytes count.</summary>
+    public static long DifferencesOfFile(string path, ulong seed, long length)
+    {
+        using var file = File.OpenRead(path);
+        byte[] piece = new byte[1 << 20];
+        long done = 0, differences = 0;
+        for (int read = file.Read(piece); read > 0; read = file.Read(piece))
+        {
+            differences += Differences(piece.AsSpan(0, read), seed, done);
+            done += read;
+        }
+        return differences + Math.Abs(length - done);
+    }
+
     private static ulong Word(ulong seed, ulong index)
     {
         ulong z = (seed * 0xD1342543DE82EF95UL) + ((index + 1) * 0x9E3779B97F4A7C15UL);

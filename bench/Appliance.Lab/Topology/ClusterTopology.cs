@@ -54,10 +54,13 @@ public sealed class ClusterTopology
         lab.Build();
         for (int box = 1; box <= options.Boxes; box++)
         {
-            BoxPrograms.Start(topology, box);
+            topology.StartBox(box);
         }
         return topology;
     }
+
+    /// <summary>Starts (again) what a box of this kind runs; nothing for appliances.</summary>
+    public void StartBox(int box) => BoxPrograms.Start(this, box);
 
     public static string ClientAddress(int client) => Text($"203.0.113.{99 + client}");
 
@@ -95,7 +98,7 @@ public sealed class ClusterTopology
     }
 
     /// <summary>A configuration of the appliance for one box: the plain one, a WWW service with all backends.</summary>
-    public string ApplianceConfiguration(int box, string keyFile, string share = "by flow", string durability = "acked")
+    public string ApplianceConfiguration(int box, string keyFile, string share = "by flow", string durability = "acked", string role = "sharer proxy")
     {
         var text = new StringBuilder();
         text.AppendLine(CultureInfo.InvariantCulture, $"hostname gw{box}");
@@ -105,7 +108,7 @@ public sealed class ClusterTopology
         text.AppendLine("external gw 203.0.113.1");
         text.AppendLine(CultureInfo.InvariantCulture, $"internal net {InternalNet}");
         text.AppendLine(CultureInfo.InvariantCulture, $"internal gw {InternalGateway}");
-        text.AppendLine("role sharer proxy");
+        text.AppendLine(CultureInfo.InvariantCulture, $"role {role}");
         text.AppendLine(CultureInfo.InvariantCulture, $"key file {keyFile}");
         foreach (int peer in Numbers(Options.Boxes).Where(p => p != box))
         {

@@ -1,0 +1,51 @@
+using Appliance.Lab.Net;
+using Appliance.Lab.Topology;
+
+namespace Appliance.Lab.Demo;
+
+/// <summary>A box that runs the appliance, as the demo and the tests see it.</summary>
+public interface IApplianceBox
+{
+    Host Host { get; }
+
+    /// <summary>Process of the data path; changes when it was restarted.</summary>
+    int EnginePid { get; }
+
+    /// <summary>Process of the rest of the control plane.</summary>
+    int ManagerPid { get; }
+
+    /// <summary>Starts (or starts again) the appliance in the box and returns when it is usable.</summary>
+    void Start();
+
+    /// <summary>Counters by name, as "appliance show counters --json" gives them.</summary>
+    IReadOnlyDictionary<string, long> Counters();
+}
+
+/// <summary>What the demo shows: a topology of which one proxy is killed, another loses its manager, and the first comes back.</summary>
+public interface IDemoCluster
+{
+    string Name { get; }
+
+    ClusterTopology Topology { get; }
+
+    /// <summary>The boxes that carry connections, with a bar each.</summary>
+    IReadOnlyList<Host> Proxies { get; }
+
+    /// <summary>Starts whatever runs in the boxes and waits until the service answers.</summary>
+    void Start();
+
+    /// <summary>kill -9 of the first proxy; what was done, in words.</summary>
+    string KillProxy();
+
+    /// <summary>kill -9 of the second proxy's manager; what was done, in words.</summary>
+    string KillManager();
+
+    /// <summary>Brings the first proxy back; what was done, in words.</summary>
+    string Revive();
+
+    /// <summary>Packets that survivors were given again after a death; null where there is no such thing.</summary>
+    long? PacketsReplayed();
+
+    /// <summary>Files of configuration used.</summary>
+    IReadOnlyList<string> Configurations { get; }
+}
