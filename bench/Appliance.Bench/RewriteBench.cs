@@ -99,7 +99,7 @@ public class RewriteBench
             for (int i = 0; i < Batch; i++) Address(_frames[i], _order[at + i]);
             for (int i = 0; i < Batch; i++)
             {
-                Packet.TryParse(_frames[i], out Packet packet, out _);
+                if (!Packet.TryParse(_frames[i], out Packet packet, out _)) return -1;
                 _keys[i] = FlowKey.Of(in packet);
                 _hashes[i] = _keys[i].Hash(Seed);
                 _table.Prefetch(_hashes[i]);
@@ -107,7 +107,7 @@ public class RewriteBench
             for (int i = 0; i < Batch; i++) _table.PrefetchEntry(_hashes[i]);
             for (int i = 0; i < Batch; i++)
             {
-                Packet.TryParse(_frames[i], out Packet packet, out _);
+                if (!Packet.TryParse(_frames[i], out Packet packet, out _)) return -1;
                 int index = _table.Find(in _keys[i], _hashes[i]);
                 if (index < 0 || !_table.TryRead(index, out RewriteEntry entry) || Rewriter.Rewrite(in packet, in vnet, in entry) != DropReason.None) dropped++;
             }
@@ -135,9 +135,8 @@ public class RewriteBench
     {
         if (LookupAndRewrite() != 0) throw new InvalidOperationException("flows not found");
         byte[] frame = FrameOf(_order[0]);
-        Packet.TryParse(frame, out Packet packet, out _);
         RewriteEntry entry = EntryOf(_order[0]);
-        bool right = Rewriter.Rewrite(in packet, default, in entry) == DropReason.None && packet.Source == entry.NewSource && packet.Tcp.Seq.Value == 1000 + entry.SeqDelta
+        bool right = Packet.TryParse(frame, out Packet packet, out _) && Rewriter.Rewrite(in packet, default, in entry) == DropReason.None && packet.Source == entry.NewSource && packet.Tcp.Seq.Value == 1000 + entry.SeqDelta
             && InternetChecksum.VerifyTransport(in packet) && InternetChecksum.VerifyIpv4Header(packet.Network[..20]);
         if (!right) throw new InvalidOperationException("wrong frame");
     }
