@@ -20,7 +20,7 @@ public delegate void FuzzTarget(Span<byte> input);
 public static class FuzzRunner
 {
     /// <summary>Inputs of a run if the environment does not say otherwise.</summary>
-    public const int DefaultCount = 20_000;
+    public const int DefaultCount = 100_000;
 
     /// <summary>Longest input in bytes; longer corpus entries are cut.</summary>
     public const int MaxLength = 80 * 1024;
