@@ -91,11 +91,14 @@ public enum AnswerKind : byte
 /// <summary>Why a full transfer runs.</summary>
 public enum ResyncCause : byte
 {
-    /// <summary>The peer joined, or came back.</summary>
+    /// <summary>The two boxes meet for the first time since either started.</summary>
     Join = 1,
 
     /// <summary>More changes waited than the link holds.</summary>
     Overflow = 2,
+
+    /// <summary>The peer was counted dead and is back, without a restart.</summary>
+    Return = 3,
 }
 
 /// <summary>
@@ -132,7 +135,7 @@ public interface IRecordSink
     /// <summary>A full transfer of the peer's table begins.</summary>
     void ResyncBegan(byte from, ResyncCause cause);
 
-    /// <summary>It has ended: everything that the peer held at its beginning has been imported. After <see cref="ResyncCause.Overflow"/> what has this peer as origin and was not imported since the beginning is gone there.</summary>
+    /// <summary>It has ended: everything that the peer held at its beginning has been imported. Unless the cause is <see cref="ResyncCause.Join"/>, what has this peer as origin and was not imported since the beginning is gone there and may be dropped.</summary>
     void ResyncEnded(byte from, ResyncCause cause);
 }
 

@@ -1,0 +1,420 @@
+using Appliance.Control.Sealing;
+using Appliance.DataPath.State;
+
+namespace Appliance.Control.Replication;
+
+/// <summary>Takes the datagrams that a link wants sent.</summary>
+public interface IDatagramSender
+{
+    /// <summary>Sends to a peer's sync address; a datagram that cannot be sent is lost.</summary>
+    void Send(byte peer, ReadOnlySpan<byte> datagram);
+}
+
+/// <summary>What a link does with what it learns.</summary>
+internal interface ILinkOwner
+{
+    /// <summary>A record from the peer, each once, in the peer's order; false if it cannot be parsed.</summary>
+    bool Apply(byte from, RecordKind kind, ReadOnlySpan<byte> payload);
+
+    /// <summary>The peer has acknowledged a record for which confirmation was wanted.</summary>
+    void Confirmed(RecordKind kind, ulong key, uint version);
+}
+
+/// <summary>Sizes and times of links.</summary>
+public sealed record LinkOptions
+{
+    /// <summary>Longest UDP payload in bytes: link MTU less 48.</summary>
+    public int MaxDatagram { get; init; } = 1452;
+
+    /// <summary>Changes held per peer.</summary>
+    public int Slots { get; init; } = 8192;
+
+    /// <summary>Datagrams in flight per peer.</summary>
+    public int Window { get; init; } = 512;
+
+    /// <summary>Most datagrams sent to a peer in one step.</summary>
+    public int PerStep { get; init; } = 64;
+
+    /// <summary>Time between hellos while a peer does not answer, ns.</summary>
+    public long HelloNs { get; init; } = 20_000_000;
+
+    /// <summary>Bounds of the time after which an unacknowledged datagram counts as lost, ns.</summary>
+    public long MinTimeoutNs { get; init; } = 5_000_000;
+
+    public long MaxTimeoutNs { get; init; } = 500_000_000;
+}
+
+/// <summary>
+/// The reliable record link to one peer: the last value of each changed record, in as few
+/// datagrams as hold it, until it is acknowledged. A link is *established* once each side knows that the other knows
+/// its present incarnation, and *live* while the caller says so; becoming both starts a full transfer.
+/// Memory is fixed: a peer that does not answer costs the cache and the window, then the rest is left to the next full
+/// transfer. Not handled here: who is alive (Failover), what records mean. Single-threaded, no I/O, no clock.
+/// </summary>
+public sealed class PeerLink
+{
+    private const ushort PleaseAnswer = 1;
+    private const int MostPauses = 8;
+
+    private readonly byte _peer;
+    private readonly ulong _me;
+    private readonly LinkOptions _options;
+    private readonly ILinkOwner _owner;
+    private readonly RecordCache _cache;
+    private readonly SentRing _sent;
+    private readonly AckWindow _received = new();
+    private readonly Resync _resync;
+    private readonly RoundTrip _trip;
+    private readonly byte[] _body;
+    private readonly byte[] _datagram;
+    private readonly byte[] _mark = new byte[5];
+    private readonly uint[] _ranges = new uint[SyncHeader.MaxRanges];
+    private readonly uint[] _theirRanges = new uint[SyncHeader.MaxRanges];
+    private readonly int _mostSlots;
+    private ulong _peerIncarnation, _nextSequence = 1;
+    private bool _peerKnowsUs, _wasSynced;
+    private long _nextHello = long.MinValue, _lastProgress;
+
+    internal PeerLink(byte peer, ulong me, LinkOptions options, ILinkOwner owner)
+    {
+        (_peer, _me, _options, _owner) = (peer, me, options, owner);
+        _cache = new RecordCache(options.Slots);
+        _mostSlots = options.MaxDatagram / 8;
+        _sent = new SentRing(options.Window, Math.Max(options.Window * 16, _mostSlots * 2));
+        _resync = new Resync(options.Window);
+        _trip = new RoundTrip(options.MinTimeoutNs, options.MaxTimeoutNs);
+        _body = new byte[options.MaxDatagram - SealedChannel.MaxOverhead];
+        _datagram = new byte[options.MaxDatagram];
+    }
+
+    /// <summary>Counters.</summary>
+    public LinkCounters Counters { get; } = new();
+
+    /// <summary>True if the caller counts the peer among those that get records.</summary>
+    public bool Live { get; private set; }
+
+    /// <summary>True once both sides know each other's present incarnation.</summary>
+    public bool Established => _peerIncarnation != 0 && _peerKnowsUs;
+
+    /// <summary>Where our full transfer to the peer is.</summary>
+    public ResyncPhase ResyncPhase => _resync.Phase;
+
+    /// <summary>True once the peer's full transfer to us has ended.</summary>
+    public bool Refilled { get; internal set; }
+
+    /// <summary>Changes not acknowledged by the peer.</summary>
+    public int Waiting => _cache.Count;
+
+    /// <summary>Datagrams in flight.</summary>
+    public int InFlight => _sent.Count;
+
+    /// <summary>Smoothed round trip, ns.</summary>
+    public long RoundTripNs => _trip.SmoothedNs;
+
+    /// <summary>Highest change stamp up to which the peer holds everything published (progress apart); 0 while it is being filled.</summary>
+    public long AckedThrough =>
+        !Established || _resync.Phase != ResyncPhase.Idle ? 0 : _cache.Oldest(out long stamp, out _) ? stamp - 1 : long.MaxValue;
+
+    /// <summary>Age of the oldest change that the peer has not acknowledged, ns.</summary>
+    public long LagNs(long nowNs) => _cache.Oldest(out _, out long since) ? nowNs - since : 0;
+
+    internal void SetLive(bool live, long nowNs)
+    {
+        if (live == Live) return;
+        Live = live;
+        if (live)
+        {
+            if (Established) StartResync(_wasSynced ? ResyncCause.Return : ResyncCause.Join, nowNs);
+            return;
+        }
+        DropAll();
+        _resync.Stop();
+        Refilled = false;
+    }
+
+    /// <summary>The peer has started anew: both directions count from 1 again and it needs everything.</summary>
+    internal void Restart(ulong incarnation)
+    {
+        DropAll();
+        _sent.Clear();
+        _received.Reset();
+        _resync.Stop();
+        (_peerIncarnation, _peerKnowsUs, _nextSequence, _wasSynced, Refilled) = (incarnation, false, 1, false, false);
+        _nextHello = long.MinValue;
+    }
+
+    internal void Put(RecordKind kind, ulong key, uint sub, uint version, ReadOnlySpan<byte> payload, bool wantsConfirm, long stamp, long nowNs)
+    {
+        if (!Live || !Established) return;
+        // Before the begin mark is acknowledged no slice has been read: the transfer will carry this change.
+        if (_resync.Phase == ResyncPhase.Beginning && !wantsConfirm && kind is RecordKind.Splice or RecordKind.Progress or RecordKind.Remove) return;
+        if (_cache.Put(kind, key, sub, version, payload, wantsConfirm, stamp, nowNs)) return;
+        Counters.Overflows++;
+        StartResync(_wasSynced ? ResyncCause.Overflow : ResyncCause.Join, nowNs);
+    }
+
+    /// <summary>An answer goes to whoever asks, also if we do not count it as live.</summary>
+    internal void PutReply(RecordKind kind, ulong key, ReadOnlySpan<byte> payload, long stamp, long nowNs)
+    {
+        if (Established) _cache.Put(kind, key, 0, 0, payload, wantsConfirm: false, stamp, nowNs);
+    }
+
+    /// <summary>Takes the contents of a datagram from this peer.</summary>
+    internal RejectReason Receive(ReadOnlySpan<byte> body, long nowNs)
+    {
+        var reader = new WireReader(body);
+        if (!SyncHeader.TryRead(ref reader, _theirRanges, out SyncHeader header)) return RejectReason.Malformed;
+        if (header.Target != 0 && header.Target != _me) return RejectReason.OldIncarnation;
+        if (header.Target == 0 || (header.Flags & PleaseAnswer) != 0) _received.Owes = true;
+        if (header.Target == 0) return RejectReason.None;
+        if (!_peerKnowsUs)
+        {
+            _peerKnowsUs = true;
+            if (Live) StartResync(ResyncCause.Join, nowNs);
+        }
+        (Counters.PeerLagMicros, Counters.PeerLagRecords) = (header.LagMicros, header.LagRecords);
+        Acknowledged(header.AckHighest, header.Missing, nowNs);
+        if (header.Sequence == 0) return RejectReason.None;
+        Counters.DatagramsReceived++;
+        if (!_received.Accept(header.Sequence, header.Floor)) return RejectReason.Late;
+        while (reader.Left > 0)
+        {
+            var kind = (RecordKind)reader.U8();
+            ReadOnlySpan<byte> payload = reader.Bytes(reader.U16());
+            if (reader.Failed || !_owner.Apply(_peer, kind, payload)) return RejectReason.Malformed;
+            Counters.RecordsReceived++;
+        }
+        return RejectReason.None;
+    }
+
+    /// <summary>Sends what is to be sent; returns when to call again at the latest (<paramref name="nowNs"/> if more waits already).</summary>
+    internal long Step(long nowNs, SealedChannel channel, IDatagramSender sender, IRecordSource source)
+    {
+        if (!Established)
+        {
+            if (nowNs < _nextHello && !_received.Owes && !channel.WantsToSpeak(_peer)) return _nextHello;
+            _nextHello = nowNs + _options.HelloNs;
+            SendControl(PleaseAnswer, nowNs, channel, sender);
+            return _nextHello;
+        }
+        Timeout(nowNs);
+        int budget = _options.PerStep;
+        bool more = HasRecords;
+        for (; more && budget > 0 && _sent.HasRoom(_mostSlots); budget--)
+        {
+            SendRecords(nowNs, channel, sender, source);
+            more = HasRecords;
+        }
+        if (_resync.AllAcknowledged) Mark(RecordKind.ResyncEnd, ResyncPhase.Ending, nowNs);
+        if (_received.Owes || channel.WantsToSpeak(_peer)) SendControl(0, nowNs, channel, sender);
+        if (HasRecords && _sent.HasRoom(_mostSlots)) return nowNs;
+        return _sent.Count > 0 ? TimeoutAt() : long.MaxValue;
+    }
+
+    private bool HasRecords => _cache.Queued >= 0 || _resync.HasWork;
+
+    private void StartResync(ResyncCause cause, long nowNs)
+    {
+        DropAll();
+        for (int i = 0; i < _sent.Count; i++) _sent[i].SliceTo = 0;
+        _resync.Start(cause);
+        Counters.Resyncs++;
+        Mark(RecordKind.ResyncBegin, ResyncPhase.Beginning, nowNs);
+    }
+
+    private void Mark(RecordKind kind, ResyncPhase phase, long nowNs)
+    {
+        _resync.Phase = phase;
+        _mark[0] = (byte)_resync.Cause;
+        System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(_mark.AsSpan(1), _resync.Number);
+        // After an overflow there is room; a full cache at the end mark starts over.
+        if (!_cache.Put(kind, _resync.Number, 0, 0, _mark, wantsConfirm: false, 0, nowNs)) StartResync(ResyncCause.Overflow, nowNs);
+    }
+
+    private void DropAll()
+    {
+        Counters.Dropped += _cache.Count;
+        if (_cache.Count > 0) _cache.Clear();
+    }
+
+    private void Acknowledged(ulong highest, ReadOnlySpan<uint> missing, long nowNs)
+    {
+        bool any = false;
+        for (int i = 0; i < _sent.Count && _sent[i].Sequence <= highest; i++)
+        {
+            ref SentDatagram sent = ref _sent[i];
+            if (sent.Done) continue;
+            any = true;
+            if (IsMissing(highest - sent.Sequence, missing))
+            {
+                Lost(ref sent);
+                continue;
+            }
+            if (sent.Sequence == highest) _trip.Sample(nowNs - sent.SentAt);
+            Settle(ref sent);
+        }
+        if (!any) return;
+        _trip.Progress();
+        _lastProgress = nowNs;
+        _sent.Trim();
+    }
+
+    private static bool IsMissing(ulong distance, ReadOnlySpan<uint> missing)
+    {
+        foreach (uint range in missing)
+        {
+            ulong first = range >> 16, length = range & 0xffff;
+            if (distance <= first && first - distance < length) return true;
+        }
+        return false;
+    }
+
+    private void Settle(ref SentDatagram sent)
+    {
+        sent.Done = true;
+        if (sent.SliceTo != 0) _resync.InFlight--;
+        for (int i = 0; i < sent.Entries; i++)
+        {
+            int slot = _sent.Entry(sent, i);
+            if (!_cache.IsCurrent(slot, sent.Sequence)) continue;
+            ref CacheSlot held = ref _cache[slot];
+            if (held.Kind == RecordKind.ResyncBegin && held.Key == _resync.Number) _resync.Phase = ResyncPhase.Slicing;
+            if (held.Kind == RecordKind.ResyncEnd && held.Key == _resync.Number)
+            {
+                _resync.Phase = ResyncPhase.Idle;
+                _wasSynced = true;
+            }
+            if (held.WantsConfirm) _owner.Confirmed(held.Kind, held.Key, held.Version);
+            _cache.Release(slot);
+        }
+    }
+
+    private void Lost(ref SentDatagram sent)
+    {
+        sent.Done = true;
+        Counters.DatagramsLost++;
+        for (int i = 0; i < sent.Entries; i++) _cache.Lost(_sent.Entry(sent, i), sent.Sequence);
+        if (sent.SliceTo == 0) return;
+        _resync.InFlight--;
+        _resync.Lost(sent.SliceFrom, sent.SliceTo);
+    }
+
+    private long TimeoutAt() => Math.Max(_sent[0].SentAt, _lastProgress) + _trip.TimeoutNs;
+
+    // Only the oldest counts as lost: the acknowledgment of what replaces it tells about all the others.
+    private void Timeout(long nowNs)
+    {
+        if (_sent.Count == 0 || nowNs < TimeoutAt()) return;
+        Lost(ref _sent[0]);
+        _sent.Trim();
+        _trip.BackOff();
+        _lastProgress = nowNs;
+        Counters.Timeouts++;
+    }
+
+    private void SendControl(ushort flags, long nowNs, SealedChannel channel, IDatagramSender sender)
+    {
+        int length = WriteHeader(0, flags, nowNs);
+        Emit(length, channel, sender);
+        Counters.ControlSent++;
+    }
+
+    private void SendRecords(long nowNs, SealedChannel channel, IDatagramSender sender, IRecordSource source)
+    {
+        ulong sequence = _nextSequence++;
+        ref SentDatagram sent = ref _sent.Add(sequence, nowNs);
+        int length = WriteHeader(sequence, 0, nowNs);
+        while (_cache.Queued is var slot and >= 0)
+        {
+            ReadOnlySpan<byte> payload = _cache.Payload(slot);
+            if (!Append(_cache[slot].Kind, payload, ref length)) break;
+            _cache.MarkSent(sequence);
+            _sent.AddEntry(slot);
+        }
+        if (_resync.HasWork && _cache.Queued < 0) length = AppendSlice(ref sent, length, nowNs, source);
+        Counters.DatagramsSent++;
+        Counters.BytesSent += length;
+        Emit(length, channel, sender);
+    }
+
+    private int AppendSlice(ref SentDatagram sent, int length, long nowNs, IRecordSource source)
+    {
+        (long from, long to) = _resync.NextStretch();
+        long cursor = from;
+        bool end = false;
+        SpliceRecord record = default;
+        SpliceProgress progress = default;
+        Span<byte> payload = stackalloc byte[SpliceRecordCodec.MaxBytes];
+        int pauses = 0;
+        while (true)
+        {
+            long before = cursor;
+            SourceResult result = source.Next(ref cursor, ref record, ref progress, out uint ownedSequence, out ReadOnlySpan<byte> owned);
+            end = result == SourceResult.End;
+            if (result == SourceResult.Pause && cursor < to && ++pauses < MostPauses) continue;
+            if (result != SourceResult.Record) break;
+            bool beyond = cursor > to;
+            int bytes = SpliceRecordCodec.Write(record, progress, payload);
+            if (beyond || !Append(RecordKind.Splice, payload[..bytes], ref length))
+            {
+                cursor = beyond ? to : before;
+                break;
+            }
+            Counters.RecordsInSlices++;
+            if (owned.Length > 0) PutOwned(record.Id, ownedSequence, owned, 0, nowNs);
+        }
+        _resync.Advance(cursor, end);
+        if (cursor == from) return length;
+        (sent.SliceFrom, sent.SliceTo) = (from, cursor);
+        _resync.InFlight++;
+        return length;
+    }
+
+    internal void PutOwned(ulong id, uint sequence, ReadOnlySpan<byte> bytes, long stamp, long nowNs)
+    {
+        Span<byte> payload = stackalloc byte[RecordCodec.MaxOwnedBytes + RecordCodec.OwnedHeaderBytes];
+        while (bytes.Length > 0)
+        {
+            ReadOnlySpan<byte> chunk = bytes[..Math.Min(bytes.Length, RecordCodec.MaxOwnedBytes)];
+            int length = RecordCodec.WriteOwnedBytes(id, sequence, chunk, payload);
+            Put(RecordKind.OwnedBytes, id, sequence, sequence, payload[..length], wantsConfirm: true, stamp, nowNs);
+            sequence += (uint)chunk.Length;
+            bytes = bytes[chunk.Length..];
+        }
+    }
+
+    private bool Append(RecordKind kind, ReadOnlySpan<byte> payload, ref int length)
+    {
+        var w = new WireWriter(_body.AsSpan(length));
+        w.U8((byte)kind);
+        w.U16((ushort)payload.Length);
+        w.Bytes(payload);
+        if (w.Overflowed) return false;
+        length += w.Length;
+        return true;
+    }
+
+    private int WriteHeader(ulong sequence, ushort flags, long nowNs)
+    {
+        int ranges = _received.Describe(_ranges, out ulong highest);
+        var header = new SyncHeader
+        {
+            Flags = flags,
+            Target = _peerIncarnation,
+            Sequence = sequence,
+            Floor = _sent.Count > 0 ? _sent[0].Sequence : _nextSequence,
+            AckHighest = highest,
+            LagMicros = (uint)Math.Min(LagNs(nowNs) / 1000, uint.MaxValue),
+            LagRecords = (uint)_cache.Count,
+            Missing = _ranges.AsSpan(0, ranges),
+        };
+        _received.Owes = false;
+        return header.Write(_body);
+    }
+
+    private void Emit(int length, SealedChannel channel, IDatagramSender sender)
+    {
+        int total = channel.Seal(_peer, _body.AsSpan(0, length), _datagram);
+        if (total > 0) sender.Send(_peer, _datagram.AsSpan(0, total));
+    }
+}
