@@ -152,7 +152,7 @@ internal sealed class NatBox : SimNode
         SimFrame second = World.Frames.Copy(frame.Span, frame.Vnet);
         second.Bytes[at] ^= 1;
         SimIp.WriteChecksum(second.Span, Packet.ProtocolTcp, 16);
-        World.Schedule(World.Now + (5 * SimWorld.Millisecond), new Delayed(this), 0, second);
+        World.Schedule(World.Now + (10 * SimWorld.Microsecond), new Delayed(this), 0, second);
     }
 
     /// <summary>Sends a frame later.</summary>

@@ -337,10 +337,11 @@ internal sealed class TcpOutput(ModelTcp tcp) : SimTimer(tcp.Host.World)
         segment[18] = segment[19] = 0;
         options.CopyTo(segment[20..]);
         if (length > 0) _sender.Read(at, frame.Span[payload..]);
-        if (length > Mss)
+        int room = Mss - options.Length;
+        if (length > room)
         {
             frame.Vnet.GsoType = tcp.Local.IsV4 ? VnetHeader.GsoTcp4 : VnetHeader.GsoTcp6;
-            frame.Vnet.GsoSize = (ushort)Room();
+            frame.Vnet.GsoSize = (ushort)room;
             frame.Vnet.HeaderLength = (ushort)payload;
         }
         tcp.Host.SendTcp(frame, tcp.Local, tcp.Remote, tcp.Judge);
