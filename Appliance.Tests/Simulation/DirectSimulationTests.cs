@@ -35,7 +35,7 @@ internal static class SimulationAssert
     public static void AllComplete(ScenarioSummary summary)
     {
         TestContext.Out.WriteLine(summary);
-        ScenarioResult[] bad = [.. summary.Results.Where(r => r.Violations.Count > 0 || r[Outcome.Complete] != r.Connections)];
+        ScenarioResult[] bad = [.. summary.Results.Where(r => r.Violations.Count > 0 || r[Outcome.Complete] != r.Connections || r.ServersOpen > 0)];
         foreach (ScenarioResult result in bad.Take(3)) TestContext.Out.WriteLine(result.Report());
         Assert.That(bad.Select(r => r.Seed).Take(20), Is.Empty, "seeds that failed");
     }

@@ -302,6 +302,8 @@ internal sealed class ModelTcp
             }
         }
         if (State != TcpState.SynReceived) Judge.Check(s, at, ack, Sender.Max, Receiver.Advertised, Profile.Mss, PeerScale, UsesTimestamps, UsesSack);
+        // Also what will be thrown away as old must be what it was.
+        if (!s.Rst && !Receiver.Matches(at, payload)) Judge.Fail($"offset {at}: a byte came again with another value");
         if (UsesTimestamps && !s.Rst)
         {
             if (!s.HasTimestamps) return;
@@ -346,7 +348,7 @@ internal sealed class ModelTcp
             : at + length > Receiver.Next && at < Math.Max(edge, Receiver.Next + 1);
         if (acceptable) return true;
         if (s.Rst) return false;
-        if (s.PayloadLength > 0 && at + s.PayloadLength <= Receiver.Next && !Receiver.Store(at, payload)) Judge.Fail($"offset {at}: a byte came again with another value");
+        if (s.PayloadLength > 0 && at + s.PayloadLength <= Receiver.Next) Receiver.Store(at, payload);
         if (s.Fin && State == TcpState.TimeWait) Output.RestartTimeWait();
         Output.SendAck(duplicate: length > 0 && s.PayloadLength > 0);
         return false;
@@ -394,7 +396,7 @@ internal sealed class ModelTcp
         if (s.Fin) _peerFinAt = at + payload.Length;
         long before = Receiver.Next;
         bool wasAhead = Receiver.Ahead.Count > 0;
-        if (!payload.IsEmpty && before <= _peerFinAt && !Receiver.Store(at, payload)) Judge.Fail($"offset {at}: a byte came again with another value");
+        if (!payload.IsEmpty && before <= _peerFinAt) Receiver.Store(at, payload);
         if (Receiver.Next > before) _readable = true;
         bool finNow = Receiver.Next == _peerFinAt;
         if (finNow)

@@ -49,7 +49,7 @@ internal sealed class NatBox : SimNode
         Attach(scenario.Internal, scenario.InternalProfile, scenario.Options.Offloads);
     }
 
-    /// <summary>Times that the sabotage was carried out.</summary>
+    /// <summary>Times (four at most, shrinking apart) that the sabotage was carried out.</summary>
     public int Sabotaged { get; private set; }
 
     /// <inheritdoc/>
@@ -122,22 +122,22 @@ internal sealed class NatBox : SimNode
         Span<byte> tcp = frame.Span[transport..];
         int header = (tcp[12] >> 4) * 4;
         int payload = tcp.Length - header;
-        if ((tcp[13] & (byte)(TcpFlags.Syn | TcpFlags.Rst)) != 0 || header > tcp.Length || ++_seen < 20) return;
+        if ((tcp[13] & (byte)(TcpFlags.Syn | TcpFlags.Rst)) != 0 || header > tcp.Length || ++_seen < 20 || _seen % 7 != 0) return;
         switch (_sabotage)
         {
-            case Sabotage.CorruptByte when payload > 0 && Sabotaged == 0:
+            case Sabotage.CorruptByte when payload > 0 && Sabotaged < 4:
                 tcp[header + (payload / 2)] ^= 0x20;
                 break;
-            case Sabotage.AckBeyond when Sabotaged == 0:
+            case Sabotage.AckBeyond when Sabotaged < 4:
                 BinaryPrimitives.WriteUInt32BigEndian(tcp[8..], BinaryPrimitives.ReadUInt32BigEndian(tcp[8..]) + 100_000);
                 break;
-            case Sabotage.ShrinkEdge when BinaryPrimitives.ReadUInt16BigEndian(tcp[14..]) > 3 && _seen % 5 == 0:
+            case Sabotage.ShrinkEdge when BinaryPrimitives.ReadUInt16BigEndian(tcp[14..]) > 3:
                 BinaryPrimitives.WriteUInt16BigEndian(tcp[14..], (ushort)(BinaryPrimitives.ReadUInt16BigEndian(tcp[14..]) / 2));
                 break;
-            case Sabotage.TwoValues when payload > 0 && Sabotaged == 0:
+            case Sabotage.TwoValues when payload > 0 && Sabotaged < 4:
                 Again(frame, transport + header + (payload / 2));
                 break;
-            case Sabotage.EchoFuture when header == 32 && tcp[20] == 1 && tcp[22] == 8 && Sabotaged == 0:
+            case Sabotage.EchoFuture when header == 32 && tcp[20] == 1 && tcp[22] == 8 && Sabotaged < 4:
                 BinaryPrimitives.WriteUInt32BigEndian(tcp[28..], BinaryPrimitives.ReadUInt32BigEndian(tcp[28..]) + 1_000_000);
                 break;
             default:
@@ -152,7 +152,7 @@ internal sealed class NatBox : SimNode
         SimFrame second = World.Frames.Copy(frame.Span, frame.Vnet);
         second.Bytes[at] ^= 1;
         SimIp.WriteChecksum(second.Span, Packet.ProtocolTcp, 16);
-        World.Schedule(World.Now + (5 * SimWorld.Millisecond), new Delayed(this), 0, second);
+        World.Schedule(World.Now + (10 * SimWorld.Microsecond), new Delayed(this), 0, second);
     }
 
     /// <summary>Sends a frame later.</summary>

@@ -86,6 +86,7 @@ public class JudgeTests
             if (box!.Sabotaged == 0) continue;
             done++;
             if (result.Violations.Exists(violation => violation.Contains(evidence))) caught++;
+            else TestContext.Out.WriteLine($"not caught: {result.Report()}");
         }
         TestContext.Out.WriteLine($"{sabotage}: caught {caught} of {done}");
         Assert.That(done, Is.GreaterThan(Seeds / 2));

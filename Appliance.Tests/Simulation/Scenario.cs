@@ -111,7 +111,7 @@ internal sealed class Scenario
         {
             0 => profile,
             1 => profile with { LossPpm = random.Between(1000, 20_000) },
-            2 => profile with { LossPpm = random.Between(20_000, 100_000), JitterNs = profile.DelayNs / 2 },
+            2 => profile with { LossPpm = random.Between(20_000, 50_000), JitterNs = profile.DelayNs / 2 },
             3 => profile with { ReorderPpm = random.Between(1000, 200_000), ReorderNs = random.Between(10_000L, 2 * profile.DelayNs) },
             4 => profile with { DuplicatePpm = random.Between(1000, 100_000), LossPpm = random.Between(0, 10_000) },
             5 => profile with { CorruptPpm = corruption ? random.Between(1000, 20_000) : 0 },
@@ -192,7 +192,7 @@ internal sealed class Scenario
         }
         foreach (ServerApp server in ServerApps)
         {
-            if (server.End == TcpEnd.None) result.ServersOpen++;
+            if (server is { End: TcpEnd.None, Tcp: not null } && server.Connection is not { Close: CloseKind.ClientAborts }) result.ServersOpen++;
             if (server.Tcp is not null) result.Retransmissions += server.Tcp.Output.Retransmissions;
         }
         result.Violations.AddRange(World.Violations);

@@ -27,7 +27,7 @@ internal sealed class ScenarioResult
 
     public long BadChecksums { get; set; }
 
-    /// <summary>Server connections that never ended (their client aborted and the RST was lost, or worse).</summary>
+    /// <summary>Server connections that never ended, though their client did not abort (a lost RST explains those).</summary>
     public int ServersOpen { get; set; }
 
     public int Requests { get; set; }
@@ -54,7 +54,7 @@ internal sealed class ScenarioResult
     public string Report()
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"seed {Seed}: {this[Outcome.Complete]}/{Connections} complete, {this[Outcome.Reset]} reset, {this[Outcome.Stuck]} stuck, {this[Outcome.TimedOut]} timed out, {Violations.Count} violations\n  {Replay}\n  faults: {Faults}");
+        text.Append(CultureInfo.InvariantCulture, $"seed {Seed}: {this[Outcome.Complete]}/{Connections} complete, {this[Outcome.Reset]} reset, {this[Outcome.Stuck]} stuck, {this[Outcome.TimedOut]} timed out, {ServersOpen} servers open, {Violations.Count} violations\n  {Replay}\n  faults: {Faults}");
         foreach (string violation in Violations.Take(3)) text.Append(CultureInfo.InvariantCulture, $"\n  VIOLATION {violation}");
         foreach (string client in NotComplete.Take(3)) text.Append(CultureInfo.InvariantCulture, $"\n  {client}");
         return text.ToString();

@@ -23,6 +23,9 @@ internal sealed class ServerApp(TrafficPlan plan, RequestLedger ledger, int serv
 
     public TcpEnd End { get; private set; }
 
+    /// <summary>The client's plan, once a request has told it.</summary>
+    public ConnectionPlan? Connection { get; private set; }
+
     /// <summary>Bytes of the PROXY header, 0 if there was none.</summary>
     public int ProxyLength { get; private set; }
 
@@ -87,6 +90,7 @@ internal sealed class ServerApp(TrafficPlan plan, RequestLedger ledger, int serv
         }
         _requestAt = end + 4;
         _headLength = 0;
+        Connection = plan.Connections[_request.Id / 1000];
         ledger.Enter(_request, server, this);
         return used;
     }

@@ -50,9 +50,9 @@ internal sealed class SimNeighbours(INeighbourOwner host) : SimTimer(host.World)
         }
         if (entry.Waiting.Count == 64) host.World.Frames.Return(entry.Waiting.Dequeue());
         entry.Waiting.Enqueue(frame);
-        if (entry.Waiting.Count > 1) return;
-        _asking.Add(entry);
-        Ask(hop);
+        if (entry.Waiting.Count == 1) _asking.Add(entry);
+        // No deadline, though somebody waits: the node was dead when it came.
+        if (entry.Waiting.Count == 1 || Deadline == long.MaxValue) Ask(hop);
         if (Deadline == long.MaxValue) SetDeadline(host.World.Now + SimWorld.Second);
     }
 

@@ -58,6 +58,10 @@ internal struct SimSegment
     public TcpSeq Seq, Ack;
     public TcpFlags Flags;
     public int PayloadAt, PayloadLength;
+
+    /// <summary>Payload of each wire segment, if it is a super-frame.</summary>
+    public int WireLength;
+
     public bool IsBadChecksum, HasTimestamps, HasSackPermitted;
     public uint TsVal, TsEcr;
 
@@ -96,6 +100,7 @@ internal struct SimSegment
         s.Window = BinaryPrimitives.ReadUInt16BigEndian(tcp[14..]);
         s.PayloadAt = transport + header;
         s.PayloadLength = tcp.Length - header;
+        s.WireLength = vnet.IsSuperFrame ? vnet.GsoSize : s.PayloadLength;
         s.OptionLength = header - 20;
         s.ParseOptions(tcp[20..header]);
         return true;

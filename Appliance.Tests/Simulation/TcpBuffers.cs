@@ -79,8 +79,24 @@ internal sealed class TcpReceiver(int buffer, int scaleUnit)
 
     public int Available(long finAt) => (int)(Math.Min(Next, finAt) - ReadAt);
 
-    /// <summary>Takes bytes at <paramref name="at"/>; false if a byte differs from what was there before.</summary>
-    public bool Store(long at, ReadOnlySpan<byte> data)
+    /// <summary>False if a byte that was received before, and is remembered, differs from what comes now.</summary>
+    public bool Matches(long at, ReadOnlySpan<byte> data)
+    {
+        long end = at + data.Length;
+        for (long p = Math.Max(Math.Max(at, 1), _high - _ring.Size); p < end;)
+        {
+            int known = p < Next ? -1 : Ahead.IndexOf(p);
+            long stop = Math.Min(end, p < Next ? Math.Min(Next, _high) : known >= 0 ? Ahead.End(known) : Ahead.NextStart(p));
+            if ((p < Next || known >= 0) && stop > p && !_ring.Matches(p, data[(int)(p - at)..(int)(stop - at)])) return false;
+            // Behind the highest byte there is only the FIN.
+            if (stop <= p) break;
+            p = stop;
+        }
+        return true;
+    }
+
+    /// <summary>Takes bytes at <paramref name="at"/>, as far as window and memory allow; what was there stays.</summary>
+    public void Store(long at, ReadOnlySpan<byte> data)
     {
         long limit = Math.Min(Advertised, ReadAt + _ring.Size);
         if (at < 1)
@@ -90,29 +106,17 @@ internal sealed class TcpReceiver(int buffer, int scaleUnit)
             at += skip;
         }
         if (at + data.Length > limit) data = data[..(int)Math.Clamp(limit - at, 0, data.Length)];
-        if (data.IsEmpty) return true;
+        if (data.IsEmpty) return;
         long end = at + data.Length;
-        long high = Math.Max(_high, end);
-        bool same = true;
-        for (long p = at; p < end;)
+        for (long p = Math.Max(at, Next); p < end;)
         {
-            int known = p < Next ? -1 : Ahead.IndexOf(p);
-            long stop = p < Next ? Math.Min(end, Next) : Math.Min(end, known >= 0 ? Ahead.End(known) : Ahead.NextStart(p));
-            ReadOnlySpan<byte> piece = data[(int)(p - at)..(int)(stop - at)];
-            if (p >= Next && known < 0)
-            {
-                _ring.Write(p, piece);
-            }
-            else if (high - _ring.Size < stop)
-            {
-                int old = (int)Math.Max(0, high - _ring.Size - p);
-                same &= _ring.Matches(p + old, piece[old..]);
-            }
+            int known = Ahead.IndexOf(p);
+            long stop = Math.Min(end, known >= 0 ? Ahead.End(known) : Ahead.NextStart(p));
+            if (known < 0) _ring.Write(p, data[(int)(p - at)..(int)(stop - at)]);
             p = stop;
         }
-        _high = high;
+        _high = Math.Max(_high, end);
         Accept(at, end);
-        return same;
     }
 
     /// <summary>Window to announce, in units of 2^<paramref name="scale"/>; moves <see cref="Advertised"/>.</summary>

@@ -46,7 +46,7 @@ internal sealed class TcpJudge(SimWorld world, ModelTcp tcp, bool pathKeepsOrder
         if (s.PayloadLength > 0 && end > _finAt) Fail($"data up to offset {end} behind the FIN at {_finAt}");
         if (s.Fin && _finAt != long.MaxValue && _finAt != end) Fail($"FIN at offset {end}, before at {_finAt}");
         if (s.Fin) _finAt = end;
-        if (s.PayloadLength + s.OptionLength > mss && s.PayloadLength <= 9000) Fail($"segment of {s.PayloadLength}+{s.OptionLength} B, our MSS is {mss}");
+        if (s.WireLength + s.OptionLength > mss) Fail($"segment of {s.WireLength}+{s.OptionLength} B, our MSS is {mss}");
         if (timestamps != s.HasTimestamps) Fail(timestamps ? "timestamp missing" : "timestamp not negotiated");
         if (s.HasTimestamps) CheckEcho(s);
         if (s.SackCount > 0 && !sack) Fail("SACK not negotiated");

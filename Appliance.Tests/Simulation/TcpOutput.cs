@@ -9,7 +9,7 @@ namespace Appliance.Tests.Simulation;
 /// </summary>
 internal sealed class TcpOutput(ModelTcp tcp) : SimTimer(tcp.Host.World)
 {
-    private const long Never = long.MaxValue, RtoFloor = 200 * SimWorld.Millisecond, RtoCeiling = 20 * SimWorld.Second;
+    private const long Never = long.MaxValue, RtoFloor = 200 * SimWorld.Millisecond, RtoCeiling = 5 * SimWorld.Second;
 
     private readonly TcpSender _sender = tcp.Sender;
     private long _rtoAt = Never, _ackAt = Never, _persistAt = Never, _timeWaitAt = Never;
@@ -152,7 +152,8 @@ internal sealed class TcpOutput(ModelTcp tcp) : SimTimer(tcp.Host.World)
     private void Advance(in SimSegment s, long ack)
     {
         long acked = ack - _sender.Una;
-        if (tcp.UsesTimestamps && s.TsEcr != 0) Sample((tcp.TsNow - s.TsEcr) * tcp.Profile.TimestampTickNs);
+        _rto = _srtt == 0 ? SimWorld.Second : Math.Clamp(_srtt + (4 * _rttVar), RtoFloor, RtoCeiling);
+        if (tcp.UsesTimestamps && s.TsEcr != 0 && _retries == 0) Sample((tcp.TsNow - s.TsEcr) * tcp.Profile.TimestampTickNs);
         else if (_timedAt != 0 && ack >= _timedEnd) Sample(World.Now - _timedAt);
         if (ack >= _timedEnd) _timedAt = 0;
         _sender.Una = ack;
@@ -336,10 +337,11 @@ internal sealed class TcpOutput(ModelTcp tcp) : SimTimer(tcp.Host.World)
         segment[18] = segment[19] = 0;
         options.CopyTo(segment[20..]);
         if (length > 0) _sender.Read(at, frame.Span[payload..]);
-        if (length > Mss)
+        int room = Mss - options.Length;
+        if (length > room)
         {
             frame.Vnet.GsoType = tcp.Local.IsV4 ? VnetHeader.GsoTcp4 : VnetHeader.GsoTcp6;
-            frame.Vnet.GsoSize = (ushort)Room();
+            frame.Vnet.GsoSize = (ushort)room;
             frame.Vnet.HeaderLength = (ushort)payload;
         }
         tcp.Host.SendTcp(frame, tcp.Local, tcp.Remote, tcp.Judge);

@@ -33,7 +33,7 @@ internal sealed record TcpProfile
     /// <summary>Bytes sent as one super-frame at most, 0 for none; only on ports that take them.</summary>
     public int SuperFrameBytes { get; init; }
 
-    public long TimeWaitNs { get; init; } = 2 * SimWorld.Second;
+    public long TimeWaitNs { get; init; } = 60 * SimWorld.Second;
 
     public int MaxRetries { get; init; } = 12;
 
