@@ -1,0 +1,52 @@
+using System.Runtime.InteropServices;
+using Appliance.Control.Model;
+using Appliance.Control.Runtime;
+using Appliance.DataPath.Port;
+
+namespace Appliance;
+
+/// <summary>
+/// The engine as a process of its own, started by the supervisor: `appliance engine FILE RUNDIR`.
+/// SIGTERM makes it leave: it announces it, forwards what still comes, and exits with 0.
+/// </summary>
+public static class EngineProcess
+{
+    /// <summary>Name of the hidden command.</summary>
+    public const string Command = "engine";
+
+    private static readonly TimeSpan LeaveGrace = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>Runs until SIGTERM; returns an exit code.</summary>
+    public static int Run(string configurationFile, string runDirectory, TextWriter error)
+    {
+        ParseResult parsed = ConfigurationParser.Parse(File.ReadAllText(configurationFile), configurationFile);
+        if (parsed.Configuration is null) return ExitCodes.Failed;
+        CompiledConfiguration compiled = ConfigurationCompiler.Compile(parsed.Configuration);
+        byte[] key = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file).Key!.Current : System.Security.Cryptography.RandomNumberGenerator.GetBytes(32);
+        EngineAddress? earlier = EngineFiles.ReadAddress(runDirectory);
+        using ManualResetEventSlim stop = new();
+        using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, stop));
+        try
+        {
+            using EngineHost engine = new(compiled, key, Clock.WallMs);
+            engine.Start();
+            engine.Files.Announce(runDirectory);
+            EngineFiles.RemoveLeftovers(earlier);
+            stop.Wait();
+            engine.Leave(LeaveGrace);
+            return ExitCodes.Ok;
+        }
+        catch (PortException e)
+        {
+            error.WriteLine($"appliance: {e.Message}");
+            return ExitCodes.Failed;
+        }
+    }
+
+    private static void Stop(PosixSignalContext context, ManualResetEventSlim stop)
+    {
+        context.Cancel = true;
+        stop.Set();
+    }
+}
