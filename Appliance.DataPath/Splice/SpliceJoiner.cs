@@ -200,7 +200,10 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     private SpliceRecord BuildRecord(Handshake handshake, in BackendTerms terms)
     {
         PoolProfile profile = host.ProfileOf(handshake.Service);
-        TcpSeq shown = TcpSeq.Max(TcpSeq.Max(new TcpSeq((uint)host.WallMs), new TcpSeq(handshake.SentTsVal)), new TcpSeq(handshake.ClientTsEcr));
+        // The newest TSval that the client can have seen of us (any box): what it echoes, what we sent, the time now.
+        TcpSeq shown = new((uint)host.WallMs);
+        if (handshake.Timestamps) shown = TcpSeq.Max(shown, new TcpSeq(handshake.ClientTsEcr));
+        if (handshake.Acked > 0) shown = TcpSeq.Max(shown, new TcpSeq(handshake.SentTsVal));
         bool floor = terms.Timestamps || handshake.Prefix > 0 || handshake.Acked > 0;
         SpliceRecord record = new()
         {
