@@ -28,7 +28,7 @@ public static class StatementTable
             Details = "Without it, the networks of the internal interface.",
         },
         new("internal gw ADDRESS", "The servers' default route, which the sharer answers for; one for each family.", "internal gw 192.168.1.1", BoxStatements.InternalGateway),
-        new("role sharer|proxy [sharer|proxy]", "What the box does: spread packets, splice connections, or both.", "role sharer proxy", BoxStatements.Role),
+        new("role (sharer [proxy] | proxy [sharer])", "What the box does: spread packets, splice connections, or both.", "role sharer proxy", BoxStatements.Role),
         new("key file FILE", "File with the cluster's key, made by `appliance key new`.", "key file /etc/appliance/cluster.key", BoxStatements.KeyFile),
         new("peer NAME at ADDRESS", "Another box of the cluster, at its address on the sync link.", "peer gw2 at 10.255.0.2", BoxStatements.Peer)
         {
