@@ -88,6 +88,11 @@ public static class StatementTable
         Later("filter", "Packet filtering."),
     ];
 
+    private static readonly Dictionary<string, Statement[]> ByFirstWord = All.GroupBy(s => s.Words[0], StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.ToArray(), StringComparer.Ordinal);
+
+    /// <summary>The statements that begin with a word; mostly one, none if there is no such statement.</summary>
+    public static IReadOnlyList<Statement> Starting(string word) => ByFirstWord.TryGetValue(word, out Statement[]? found) ? found : [];
+
     /// <summary>The statements whose first words are the beginning of, or begin with, <paramref name="words"/>.</summary>
     public static IEnumerable<Statement> Find(IReadOnlyList<string> words) =>
         All.Where(s => s.Words.Take(words.Count).SequenceEqual(words.Take(s.Words.Length), StringComparer.Ordinal));
