@@ -105,6 +105,8 @@ internal sealed class ModelTcp
     public void AcceptSyn(in SimSegment s)
     {
         State = TcpState.SynReceived;
+        // A repeated SYN may have made an earlier connection of the same names here: its values count as sent.
+        Judge.TsFirst = Profile.TimestampOffset;
         TakeSyn(s);
         Output.SendSyn();
     }
@@ -327,7 +329,8 @@ internal sealed class ModelTcp
         long before = Sender.Una;
         long window = (long)s.Window << PeerScale;
         bool sameWindow = window == PeerWindow;
-        if (ack >= before && (at > _windowAt || (at == _windowAt && ack >= _windowAck)))
+        // Also with any newer ack, as Linux does: an old window behind a new edge would promise too much.
+        if (ack > before || (ack == before && (at > _windowAt || (at == _windowAt && ack >= _windowAck))))
         {
             (PeerWindow, _windowAt, _windowAck) = (window, at, ack);
             MaxPeerWindow = Math.Max(MaxPeerWindow, window);
