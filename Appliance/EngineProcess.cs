@@ -22,7 +22,9 @@ public static class EngineProcess
         ParseResult parsed = ConfigurationParser.Parse(File.ReadAllText(configurationFile), configurationFile);
         if (parsed.Configuration is null) return ExitCodes.Failed;
         CompiledConfiguration compiled = ConfigurationCompiler.Compile(parsed.Configuration);
-        byte[] key = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file).Key!.Current : System.Security.Cryptography.RandomNumberGenerator.GetBytes(32);
+        ClusterKey key = compiled.Box.KeyFile is { } file
+            ? ClusterKeyFile.Read(file).Key!
+            : new ClusterKey(System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length), null);
         EngineAddress? earlier = EngineFiles.ReadAddress(runDirectory);
         using ManualResetEventSlim stop = new();
         using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
