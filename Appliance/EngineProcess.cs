@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Appliance.Control.Model;
 using Appliance.Control.Runtime;
@@ -25,7 +26,7 @@ public static class EngineProcess
         CompiledConfiguration compiled = ConfigurationCompiler.Compile(configuration);
         KeyFileResult? keyFile = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
         if (keyFile?.Error is { } unusable) return Fail(error, unusable);
-        byte[] key = keyFile?.Key?.Current ?? System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length);
+        ClusterKey key = keyFile?.Key ?? new ClusterKey(System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length), null);
         EngineAddress? earlier = EngineFiles.ReadAddress(runDirectory);
         using ManualResetEventSlim stop = new();
         using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
@@ -40,7 +41,7 @@ public static class EngineProcess
             engine.Leave(LeaveGrace);
             return ExitCodes.Ok;
         }
-        catch (Exception e) when (e is PortException or IOException)
+        catch (Exception e) when (e is PortException or IOException or SocketException)
         {
             return Fail(error, e.Message);
         }

@@ -1,3 +1,4 @@
+using Appliance.Control.Failover;
 using Appliance.Control.Model;
 using Appliance.DataPath.State;
 
@@ -20,7 +21,7 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
                 log.Info(Component, Word(e.Kind));
                 break;
             case EngineEventKind.PeerDied:
-                log.Warning(Component, Word(e.Kind), DeathCause(e.Cause), peer);
+                log.Warning(Component, Word(e.Kind), LivenessSentences.Sentence((DeathCause)e.Cause), peer);
                 break;
             case EngineEventKind.LinkUnusable:
                 log.Warning(Component, Word(e.Kind), "its beats are missing there, or it reports that one of its traffic links is down", peer, link);
@@ -29,7 +30,7 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
                 log.Info(Component, Word(e.Kind), peer, link);
                 break;
             case EngineEventKind.MembershipChanged:
-                log.Info(Component, Word(e.Kind), ("version", e.Value));
+                log.Info(Component, Word(e.Kind), ("proxies", Names(e.Value)));
                 break;
             case EngineEventKind.OwnPause:
                 log.Warning(Component, Word(e.Kind), "this box was stopped or starved; it asks its peers before it goes on", ("ms", e.Value / 1_000_000));
@@ -52,8 +53,12 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
             case EngineEventKind.CarrierUp:
                 log.Info(Component, Word(e.Kind), link);
                 break;
+            case EngineEventKind.PauseResolved:
+            case EngineEventKind.Refilled:
+                log.Info(Component, Word(e.Kind));
+                break;
             default:
-                log.Info(Component, Word(e.Kind), peer, ("value", e.Value));
+                log.Info(Component, Word(e.Kind), peer);
                 break;
         }
     }
@@ -63,15 +68,7 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
 
     private static string Word(EngineEventKind kind) => ShowText.Spaced(kind.ToString(), '-');
 
-    private static string DeathCause(byte cause) => cause switch
-    {
-        1 => "its beats are missing on every link",
-        2 => "the connection to its engine closed",
-        3 => "its supervisor announced the exit",
-        4 => "its host says that nobody listens on its port",
-        5 => "it has started anew",
-        _ => "not told",
-    };
-
     private string Name(byte node) => node < settings.Nodes.Length ? settings.Nodes[node] : "none";
+
+    private string Names(ulong set) => set == 0 ? "none" : string.Join(' ', Enumerable.Range(0, settings.Nodes.Length).Where(n => (set >> n & 1) != 0).Select(n => settings.Nodes[n]));
 }

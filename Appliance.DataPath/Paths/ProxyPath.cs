@@ -50,8 +50,8 @@ public sealed class ProxyPath(Box box)
     private DropReason Forward(in Packet packet, in FrameRef frame, ref RewriteEntry entry)
     {
         if (IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
-        if (packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
         Progress.Observe(ref entry, packet, box.Now);
+        if (packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
         if ((entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None) box.CheckFloor(entry.Record);
         DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
         if (reason != DropReason.None) return reason;
@@ -73,7 +73,7 @@ public sealed class ProxyPath(Box box)
             Handshake? held = box.Handshakes.Find(key);
             return held is null ? DropReason.AwaitingConfirmation : box.Client.OnSegment(held, packet);
         }
-        if (record.State >= SpliceState.TimeWait && StartsAnew(tcp, record, fromClient))
+        if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
             DropReason verdict = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
@@ -242,14 +242,14 @@ public sealed class ProxyPath(Box box)
         return reverse.Seen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta >= tcp.Seq + length;
     }
 
-    // A SYN, or from the client a segment behind a handshake that is not this record's.
-    private static bool StartsAnew(in TcpView tcp, in SpliceRecord record, bool fromClient)
+    // On a closed record only what repeats its very end is surely its own; a handshake under way, a SYN, or a
+    // segment that a cookie may explain (initial numbers are random: ranges prove nothing) comes first.
+    private bool MayStartAnew(in FlowKey key, in TcpView tcp, in SpliceRecord record, in RewriteEntry entry)
     {
+        if (box.Handshakes.Find(key) is not null) return true;
         if (tcp.Has(TcpFlags.Rst)) return false;
-        if (tcp.Has(TcpFlags.Syn)) return fromClient || tcp.Seq.Value != record.D;
-        if (!fromClient) return false;
-        int seq = tcp.Seq - (new TcpSeq(record.A) + 1u), ack = tcp.Ack - (new TcpSeq(record.B) + 1u);
-        return seq < 0 || ack < 0;
+        if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
+        return tcp.Has(TcpFlags.Syn) || tcp.Seq.Value != entry.SeqNext || tcp.Ack.Value != entry.AckSeen;
     }
 
     private static DropReason Unexpected(LinkRole role) => role == LinkRole.Internal ? DropReason.RealUnexpected : DropReason.UnknownProtocol;

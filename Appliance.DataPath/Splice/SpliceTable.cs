@@ -139,6 +139,7 @@ public sealed class SpliceTable
         slot.Deadline = 0;
         _records.Publish(index);
         _byId[record.Id] = index;
+        if (record.State != SpliceState.Established) Watch(slot);
         return InstallResult.Installed;
     }
 
@@ -165,6 +166,7 @@ public sealed class SpliceTable
         record.Origin = changed.Origin;
         SeqLock.EndWrite(ref record.Guard);
         if (changed.FloorOpen == 0) CloseFloor(record);
+        if (changed.State != SpliceState.Established) Watch(record);
     }
 
     /// <summary>Takes a peer's progress in: every field only grows.</summary>
@@ -216,6 +218,13 @@ public sealed class SpliceTable
         displaced = old.Id;
         Remove(holder);
         return true;
+    }
+
+    // An end has finished: from now on every packet may move the record on.
+    private void Watch(in SpliceRecord record)
+    {
+        SetFlags(ref _flows.Entry(record.ToServer), _flows.Entry(record.ToServer).Flags | RewriteFlags.Watch);
+        SetFlags(ref _flows.Entry(record.ToClient), _flows.Entry(record.ToClient).Flags | RewriteFlags.Watch);
     }
 
     private void ClearFlags(int entry, RewriteFlags flags)

@@ -22,7 +22,8 @@ internal static class ShowCommand
         var file = new Option<string?>("--config", "-c") { Description = "With config: show this file instead of a running appliance's.", HelpName = "FILE" };
         page.Validators.Add(result =>
         {
-            if (result.Errors.Any() || result.GetValueOrDefault<int>() < 1) result.AddError("Pages count from 1.");
+            // Not asked for its value: that of a word that is no number throws.
+            if (result.Tokens.Any(t => t.Value.All(c => c == '0') || t.Value[0] == '-')) result.AddError("Pages count from 1.");
         });
         var command = new Command("show", "Shows configuration, tables and counters.") { what, json, directory, filter, page, file };
         command.Validators.Add(result =>

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Appliance.Lab.Demo;
+using Appliance.Lab.Faults;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
 using Appliance.Lab.Servers;
@@ -13,7 +14,7 @@ internal static class Commands
 {
     public static RootCommand Root() => new("Network labs on one machine: hosts, links, servers, load, faults, judges.")
     {
-        Demonstration(), Up(), Client(), Server(), Sweep(),
+        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(),
     };
 
     private static System.CommandLine.Command Demonstration()
@@ -163,6 +164,28 @@ internal static class Commands
             {
                 // Asked to end.
             }
+            return 0;
+        });
+        return command;
+    }
+
+    private static System.CommandLine.Command Emulate()
+    {
+        var a = new Argument<string>("a") { Description = "interface on one side" };
+        var b = new Argument<string>("b") { Description = "interface on the other side" };
+        var seed = new Option<ulong>("--seed") { DefaultValueFactory = _ => 1 };
+        var forth = new Option<string>("--forth") { DefaultValueFactory = _ => "{}", Description = "plan for frames from a to b, JSON" };
+        var back = new Option<string>("--back") { DefaultValueFactory = _ => "{}", Description = "plan for frames from b to a, JSON" };
+        var command = new System.CommandLine.Command("emulate", "A wire between two interfaces: delay, loss, duplication, reordering by seed. Prints what it did when asked to end.") { a, b, seed, forth, back };
+        command.SetAction(r =>
+        {
+            using var stop = new CancellationTokenSource();
+            using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c =>
+            {
+                c.Cancel = true;
+                stop.Cancel();
+            });
+            EmulatorProgram.Run(r.GetValue(a)!, r.GetValue(b)!, r.GetValue(seed), r.GetValue(forth)!, r.GetValue(back)!, stop.Token);
             return 0;
         });
         return command;
