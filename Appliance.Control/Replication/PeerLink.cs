@@ -90,7 +90,7 @@ public sealed class PeerLink
         }
         DropAll();
         _resync.Stop();
-        Refilled = false;
+        // What it has sent us is still here: only its restart, or a first meeting, empties that.
     }
 
     /// <summary>The peer has started anew: both directions count from 1 again and it needs everything.</summary>
@@ -158,7 +158,8 @@ public sealed class PeerLink
             SendControl(PleaseAnswer, nowNs, channel, sender);
             return _nextHello;
         }
-        Timeout(nowNs);
+        // A timeout must make the peer speak, also if what was lost has been dropped since.
+        if (Timeout(nowNs) && !HasRecords && _sent.HasRoom(_mostSlots)) SendRecords(nowNs, channel, sender, source);
         int budget = _options.PerStep;
         bool more = HasRecords;
         for (; more && budget > 0 && _sent.HasRoom(_mostSlots); budget--)
@@ -263,14 +264,15 @@ public sealed class PeerLink
     private long TimeoutAt() => Math.Max(_sent[0].SentAt, _lastProgress) + _trip.TimeoutNs;
 
     // Only the oldest counts as lost: the acknowledgment of what replaces it tells about all the others.
-    private void Timeout(long nowNs)
+    private bool Timeout(long nowNs)
     {
-        if (_sent.Count == 0 || nowNs < TimeoutAt()) return;
+        if (_sent.Count == 0 || nowNs < TimeoutAt()) return false;
         Lost(ref _sent[0]);
         _sent.Trim();
         _trip.BackOff();
         _lastProgress = nowNs;
         Counters.Timeouts++;
+        return true;
     }
 
     private void SendControl(ushort flags, long nowNs, SealedChannel channel, IDatagramSender sender)

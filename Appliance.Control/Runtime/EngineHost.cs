@@ -27,15 +27,13 @@ public sealed class EngineHost : IDisposable
     private readonly WorkerThread _worker;
     private readonly EngineEventRing _report;
     private readonly EngineCluster _cluster;
-    private readonly byte _self;
 
     /// <summary>Opens everything; on failure nothing is left behind.</summary>
     /// <exception cref="PortException">An interface is missing, or a privilege.</exception>
-    public EngineHost(CompiledConfiguration configuration, byte[] clusterKey, long incarnation)
+    public EngineHost(CompiledConfiguration configuration, ClusterKey key, long incarnation)
     {
         BoxSettings settings = configuration.Box;
-        _self = settings.Node;
-        BoxConfig config = ToBoxConfig(configuration, clusterKey);
+        BoxConfig config = ToBoxConfig(configuration, key.Current);
         _ports = OpenPorts(settings, config);
         _files = EngineFiles.Create(incarnation, config.Splices);
         _report = EngineEventRing.Create(_files.Events, (uint)incarnation);
@@ -47,7 +45,7 @@ public sealed class EngineHost : IDisposable
         _box = new Box(config, _files.ToBoxMemory(seed, quiescence), _ports, _membership, events, Clock.Now, Clock.WallMs);
         Worker worker = new(_box, _ports, [fromLiveness, fromReplication]);
         _worker = new WorkerThread(worker, _ports, events, _files.Status, quiescence);
-        _cluster = new EngineCluster(settings, clusterKey, incarnation, _box, _membership, _worker, events, fromReplication, fromLiveness, _files.Status, _report, quiescence);
+        _cluster = new EngineCluster(settings, key, _box, _membership, _worker, events, fromReplication, fromLiveness, _files.Status, _report, quiescence);
         _worker.EventsWaiting = _cluster.WakeReplication;
     }
 
