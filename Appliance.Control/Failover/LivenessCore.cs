@@ -310,7 +310,7 @@ public sealed class LivenessCore : IDisposable
     {
         const NodeFlags Needed = NodeFlags.Proxy | NodeFlags.Refilled | NodeFlags.Ready;
         byte traffic = _options.TrafficLinks;
-        ulong table = 0;
+        ulong table = 0, unsure = 0;
         foreach (byte node in new NodeSet(Peers))
         {
             PeerState peer = _peers[node]!;
@@ -323,9 +323,13 @@ public sealed class LivenessCore : IDisposable
             ReportLinks(node, peer.UsableOn, usable);
             peer.UsableOn = usable;
             if ((usable & traffic) == traffic && (peer.Last.Flags & (Needed | NodeFlags.Leaving)) == Needed) table |= 1UL << node;
+            if (peer.Alive && (peer.Last.Flags & (NodeFlags.Proxy | NodeFlags.Ready)) == (NodeFlags.Proxy | NodeFlags.Ready)) unsure |= 1UL << node;
         }
         if ((_local.Flags & NodeFlags.ActiveSharer) == NodeFlags.None || _asking) return;
         if ((_local.Flags & (Needed | NodeFlags.Leaving)) == Needed && (_linksUp & traffic) == traffic) table |= 1UL << _options.Self;
+        // Nobody is beyond doubt: better who may not hold every record, or is not heard on every link, than nobody;
+        // and if all are silent at once, those who were in the table last.
+        if (table == 0) table = unsure != 0 ? unsure : _membership.Set;
         if (!_membership.Decide(table, _now)) return;
         _beatNow = true;
         ReportMembership();

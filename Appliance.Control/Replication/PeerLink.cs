@@ -90,7 +90,7 @@ public sealed class PeerLink
         }
         DropAll();
         _resync.Stop();
-        Refilled = false;
+        // What it has sent us is still here: only its restart, or a first meeting, empties that.
     }
 
     /// <summary>The peer has started anew: both directions count from 1 again and it needs everything.</summary>

@@ -226,7 +226,8 @@ public sealed class Replicator : ILinkOwner, IDisposable
         if (kind == RecordKind.ResyncBegin)
         {
             link.Counters.PeerResyncsBegun++;
-            link.Refilled = false;
+            // A table that was whole once is only behind while a repeated transfer runs; it still carries packets.
+            if (cause == ResyncCause.Join) link.Refilled = false;
             _sink.ResyncBegan(from, cause);
         }
         else

@@ -87,6 +87,7 @@ public sealed class ReplicationThread : IDisposable
 
     private void Run()
     {
+        SchedulingNative.AskForShortSlices();
         byte[] datagram = new byte[2048];
         long statusAt = 0;
         while (!_stop)

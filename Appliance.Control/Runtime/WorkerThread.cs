@@ -74,6 +74,7 @@ public sealed class WorkerThread : IDisposable
 
     private void Run()
     {
+        SchedulingNative.AskForShortSlices();
         long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue, allocated = GC.GetAllocatedBytesForCurrentThread();
         while (!_stop)
         {

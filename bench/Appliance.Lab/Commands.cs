@@ -47,7 +47,8 @@ internal static class Commands
         var clients = new Option<int>("--clients") { DefaultValueFactory = _ => 1 };
         var boxes = new Option<int>("--boxes") { DefaultValueFactory = _ => 1 };
         var backends = new Option<int>("--backends") { DefaultValueFactory = _ => 2 };
-        var command = new System.CommandLine.Command("up", "Builds the standard topology with test servers and keeps it until Ctrl-C.") { kind, clients, boxes, backends };
+        var nginx = new Option<bool>("--nginx") { Description = "backends run nginx with files /200, /1024, /4096 and /big (10 MB) instead of the test server" };
+        var command = new System.CommandLine.Command("up", "Builds the standard topology with test servers and keeps it until Ctrl-C.") { kind, clients, boxes, backends, nginx };
         command.SetAction(async (r, cancel) =>
         {
             await using var lab = LabNetwork.Create();
@@ -55,7 +56,17 @@ internal static class Commands
             {
                 Kind = r.GetValue(kind), Clients = r.GetValue(clients), Boxes = r.GetValue(boxes), Backends = r.GetValue(backends),
             });
-            Parallel.ForEach(topology.Backends, b => LabTool.StartServer(b));
+            Parallel.ForEach(topology.Backends, b =>
+            {
+                if (r.GetValue(nginx))
+                {
+                    NginxServer.Start(b, new NginxOptions { Seed = "up", Files = new Dictionary<string, long>(StringComparer.Ordinal) { ["200"] = 200, ["1024"] = 1024, ["4096"] = 4096, ["big"] = 10_000_000 } });
+                }
+                else
+                {
+                    LabTool.StartServer(b);
+                }
+            });
             Console.WriteLine($"service {topology.ServiceAddress()}; enter a host with: nsenter --net={topology.Clients[0].NamespacePath}");
             Console.WriteLine($"hosts: {string.Join(' ', lab.Hosts.Select(h => h.Namespace))}");
             try
