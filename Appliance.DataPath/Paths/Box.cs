@@ -237,7 +237,7 @@ public sealed class Box : ISpliceHost, IDisposable
             Splices.CloseFloor(record);
             return;
         }
-        if (!RewriteEntryBuilder.FloorsPassed(record, Splices.Entry(record.ToServer), Splices.Entry(record.ToClient))) return;
+        if (!RewriteEntryBuilder.FloorsPassed(record, Splices.Entry(record.ToServer), Splices.Entry(record.ToClient), Now)) return;
         bool owed = record.P > 0 || record.AckFloor != record.A + 1;
         SpliceRecord changed = record;
         changed.FloorOpen = 0;
