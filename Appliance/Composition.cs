@@ -35,20 +35,5 @@ public sealed record Composition(IAppliance Appliance, Func<IHostFacts> Host)
     public const string DefaultRunDirectory = "/run/appliance";
 
     /// <summary>The appliance as shipped.</summary>
-    public static Composition Default() => new(new NotWired(), () => new LinuxHostFacts());
-
-    private sealed class NotWired : IAppliance
-    {
-        public int Run(RunRequest request) => Refuse(request.Terminal, "run");
-
-        public int Show(ShowRequest request) => Refuse(request.Terminal, "show");
-
-        public int Replay(ReplayRequest request) => Refuse(request.Terminal, "replay");
-
-        private static int Refuse(Terminal terminal, string command)
-        {
-            terminal.Error.WriteLine($"appliance: '{command}' is not wired yet");
-            return ExitCodes.Failed;
-        }
-    }
+    public static Composition Default() => new(new LinuxAppliance(), () => new LinuxHostFacts());
 }

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Appliance.Control.Model;
 using Appliance.Control.Runtime;
@@ -19,10 +20,13 @@ public static class EngineProcess
     /// <summary>Runs until SIGTERM; returns an exit code.</summary>
     public static int Run(string configurationFile, string runDirectory, TextWriter error)
     {
-        ParseResult parsed = ConfigurationParser.Parse(File.ReadAllText(configurationFile), configurationFile);
-        if (parsed.Configuration is null) return ExitCodes.Failed;
-        CompiledConfiguration compiled = ConfigurationCompiler.Compile(parsed.Configuration);
-        byte[] key = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file).Key!.Current : System.Security.Cryptography.RandomNumberGenerator.GetBytes(32);
+        Supervisor.BindChild();
+        ParseResult? parsed = ConfigurationFile.Read(configurationFile, out string? problem);
+        if (parsed?.Configuration is not { } configuration) return Fail(error, problem ?? $"{configurationFile} has errors");
+        CompiledConfiguration compiled = ConfigurationCompiler.Compile(configuration);
+        KeyFileResult? keyFile = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
+        if (keyFile?.Error is { } unusable) return Fail(error, unusable);
+        ClusterKey key = keyFile?.Key ?? new ClusterKey(System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length), null);
         EngineAddress? earlier = EngineFiles.ReadAddress(runDirectory);
         using ManualResetEventSlim stop = new();
         using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
@@ -30,18 +34,23 @@ public static class EngineProcess
         try
         {
             using EngineHost engine = new(compiled, key, Clock.WallMs);
-            engine.Start();
+            engine.Start(earlier);
             engine.Files.Announce(runDirectory);
             EngineFiles.RemoveLeftovers(earlier);
             stop.Wait();
             engine.Leave(LeaveGrace);
             return ExitCodes.Ok;
         }
-        catch (PortException e)
+        catch (Exception e) when (e is PortException or IOException or SocketException)
         {
-            error.WriteLine($"appliance: {e.Message}");
-            return ExitCodes.Failed;
+            return Fail(error, e.Message);
         }
+    }
+
+    private static int Fail(TextWriter error, string sentence)
+    {
+        error.WriteLine($"appliance: {sentence}");
+        return ExitCodes.Failed;
     }
 
     private static void Stop(PosixSignalContext context, ManualResetEventSlim stop)

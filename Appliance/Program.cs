@@ -1,4 +1,11 @@
 using Appliance;
 
-if (args is [EngineProcess.Command, string configuration, string runDirectory]) return EngineProcess.Run(configuration, runDirectory, Console.Error);
-return ApplianceCommandLine.Invoke(args, new Terminal(Console.Out, Console.Error), Composition.Default());
+switch (args)
+{
+    case [EngineProcess.Command, string configuration, string runDirectory]:
+        return EngineProcess.Run(configuration, runDirectory, Console.Error);
+    case [ManagerProcess.Command, string configuration, string runDirectory, .. string[] rest]:
+        return ManagerProcess.Run(configuration, runDirectory, rest is ["--json-log"], Console.Error);
+    default:
+        return ApplianceCommandLine.Invoke(args, new Terminal(Console.Out, Console.Error), Composition.Default());
+}

@@ -59,7 +59,7 @@ public static class ConfigurationParser
     private static Statement? Choose(List<Token> tokens, ConfigurationBuilder builder)
     {
         Token first = tokens[0];
-        List<Statement> found = first.Quoted ? [] : [.. StatementTable.Find([first.Text])];
+        IReadOnlyList<Statement> found = first.Quoted ? [] : StatementTable.Starting(first.Text);
         if (found.Count == 0)
         {
             Unknown(first, builder);
@@ -71,7 +71,7 @@ public static class ConfigurationParser
             return null;
         }
         if (found.Count == 1) return found[0];
-        Statement? exact = tokens.Count > 1 && !tokens[1].Quoted ? found.Find(s => s.Words[1] == tokens[1].Text) : null;
+        Statement? exact = tokens.Count > 1 && !tokens[1].Quoted ? found.FirstOrDefault(s => s.Words[1] == tokens[1].Text) : null;
         if (exact is not null) return exact;
         SourceSpan span = tokens.Count > 1 ? tokens[1].Span : first.Span with { Column = first.Span.Column + first.Span.Length, Length = 1 };
         string legal = string.Join(" or ", found.Select(s => $"'{s.Words[1]}'"));
@@ -88,10 +88,10 @@ public static class ConfigurationParser
             builder.Diagnostics.Error(first.Span, $"'{first.Text}' is a command for a running box, not a statement of a configuration");
             return;
         }
-        string? nearest = Suggestion.Nearest(first.Text, StatementTable.All.Where(s => !s.IsLater).Select(s => s.Words[0]).Distinct(StringComparer.Ordinal));
+        string? nearest = builder.Diagnostics.IsFull ? null : Suggestion.Nearest(first.Text, StatementTable.All.Where(s => !s.IsLater).Select(s => s.Words[0]).Distinct(StringComparer.Ordinal));
         builder.Diagnostics.Error(first.Span, $"unknown statement '{first.Text}'", nearest is null ? "`appliance help` lists all statements" : null, nearest);
         if (nearest is null) return;
-        foreach (Statement statement in StatementTable.Find([nearest]))
+        foreach (Statement statement in StatementTable.Starting(nearest))
         {
             builder.Failed(nearest);
             builder.Failed(statement.Name);

@@ -85,17 +85,21 @@ public static class Slots
 
     private static SlotValue ReadAddress(string text)
     {
-        if (text.AsSpan().IndexOfAny("%[]") < 0 && IpAddr.TryParse(text, out IpAddr address) && !address.IsNone && address != IpAddr.FromV4(0)) return new SlotValue(address);
+        if (text.AsSpan().IndexOfAny("%[]") < 0 && IpAddr.TryParse(text, out IpAddr address))
+            return IsUnicast(address) ? new SlotValue(address) : new SlotValue(null, $"'{text}' is not the address of one host");
         return new SlotValue(null, $"'{text}' is not an address", text.Contains('/', StringComparison.Ordinal) ? "no prefix length is needed here" : null);
     }
 
     private static SlotValue ReadPrefix(string text)
     {
-        if (text.AsSpan().IndexOfAny("%[]") < 0 && Prefix.TryParse(text, out Prefix prefix) && prefix.Length > 0 && !prefix.Address.IsNone) return new SlotValue(prefix);
+        if (text.AsSpan().IndexOfAny("%[]") < 0 && Prefix.TryParse(text, out Prefix prefix) && prefix.Length > 0 && IsUnicast(prefix.Address)) return new SlotValue(prefix);
         return IpAddr.TryParse(text, out IpAddr address)
             ? new SlotValue(null, $"'{text}' lacks its prefix length", $"for example {address}/{(address.IsV4 ? 24 : 64)}")
             : new SlotValue(null, $"'{text}' is not an address with a prefix length", "for example 203.0.113.2/24 or 2001:db8::2/64");
     }
+
+    private static bool IsUnicast(IpAddr address) =>
+        address.IsV4 ? address.V4 is > 0 and < 0xe000_0000 : !address.IsNone && address.High >> 56 != 0xff;
 
     private static SlotValue ReadNetwork(string text)
     {

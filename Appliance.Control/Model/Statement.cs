@@ -10,7 +10,7 @@ public sealed record Statement
 {
     internal Statement(string syntax, string summary, string example, Action<BoundStatement, ConfigurationBuilder> apply)
     {
-        Syntax = syntax.Replace("~", "", StringComparison.Ordinal);
+        Syntax = Available(syntax);
         Summary = summary;
         Example = example;
         Apply = apply;
@@ -18,7 +18,7 @@ public sealed record Statement
         Words = [.. Parts.TakeWhile(p => p is WordPart).Cast<WordPart>().Select(p => p.Word)];
     }
 
-    /// <summary>The syntax as shown to people.</summary>
+    /// <summary>The syntax as shown to people, without what is not available yet.</summary>
     public string Syntax { get; }
 
     /// <summary>What it says, in a sentence.</summary>
@@ -48,4 +48,7 @@ public sealed record Statement
     internal ImmutableArray<SyntaxPart> Parts { get; }
 
     internal Action<BoundStatement, ConfigurationBuilder> Apply { get; }
+
+    private static string Available(string syntax) =>
+        string.Join(' ', syntax.Split(' ').Where(w => !w.StartsWith("[~", StringComparison.Ordinal)).Select(w => string.Join('|', w.Split('|').Where(x => x.Length == 0 || x[0] != '~'))));
 }

@@ -28,7 +28,7 @@ public static class StatementTable
             Details = "Without it, the networks of the internal interface.",
         },
         new("internal gw ADDRESS", "The servers' default route, which the sharer answers for; one for each family.", "internal gw 192.168.1.1", BoxStatements.InternalGateway),
-        new("role sharer|proxy [sharer|proxy]", "What the box does: spread packets, splice connections, or both.", "role sharer proxy", BoxStatements.Role),
+        new("role (sharer [proxy] | proxy [sharer])", "What the box does: spread packets, splice connections, or both.", "role sharer proxy", BoxStatements.Role),
         new("key file FILE", "File with the cluster's key, made by `appliance key new`.", "key file /etc/appliance/cluster.key", BoxStatements.KeyFile),
         new("peer NAME at ADDRESS", "Another box of the cluster, at its address on the sync link.", "peer gw2 at 10.255.0.2", BoxStatements.Peer)
         {
@@ -87,6 +87,11 @@ public static class StatementTable
         Later("tap", "Recording of connections."),
         Later("filter", "Packet filtering."),
     ];
+
+    private static readonly Dictionary<string, Statement[]> ByFirstWord = All.GroupBy(s => s.Words[0], StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.ToArray(), StringComparer.Ordinal);
+
+    /// <summary>The statements that begin with a word; mostly one, none if there is no such statement.</summary>
+    public static IReadOnlyList<Statement> Starting(string word) => ByFirstWord.TryGetValue(word, out Statement[]? found) ? found : [];
 
     /// <summary>The statements whose first words are the beginning of, or begin with, <paramref name="words"/>.</summary>
     public static IEnumerable<Statement> Find(IReadOnlyList<string> words) =>

@@ -3,47 +3,6 @@ using Appliance.DataPath.State;
 
 namespace Appliance.Control.Replication;
 
-/// <summary>Takes the datagrams that a link wants sent.</summary>
-public interface IDatagramSender
-{
-    /// <summary>Sends to a peer's sync address; a datagram that cannot be sent is lost.</summary>
-    void Send(byte peer, ReadOnlySpan<byte> datagram);
-}
-
-/// <summary>What a link does with what it learns.</summary>
-internal interface ILinkOwner
-{
-    /// <summary>A record from the peer, each once, in the peer's order; false if it cannot be parsed.</summary>
-    bool Apply(byte from, RecordKind kind, ReadOnlySpan<byte> payload);
-
-    /// <summary>The peer has acknowledged a record for which confirmation was wanted.</summary>
-    void Confirmed(RecordKind kind, ulong key, uint version);
-}
-
-/// <summary>Sizes and times of links.</summary>
-public sealed record LinkOptions
-{
-    /// <summary>Longest UDP payload in bytes: link MTU less 48.</summary>
-    public int MaxDatagram { get; init; } = 1452;
-
-    /// <summary>Changes held per peer.</summary>
-    public int Slots { get; init; } = 8192;
-
-    /// <summary>Datagrams in flight per peer.</summary>
-    public int Window { get; init; } = 512;
-
-    /// <summary>Most datagrams sent to a peer in one step.</summary>
-    public int PerStep { get; init; } = 64;
-
-    /// <summary>Time between hellos while a peer does not answer, ns.</summary>
-    public long HelloNs { get; init; } = 20_000_000;
-
-    /// <summary>Bounds of the time after which an unacknowledged datagram counts as lost, ns.</summary>
-    public long MinTimeoutNs { get; init; } = 5_000_000;
-
-    public long MaxTimeoutNs { get; init; } = 500_000_000;
-}
-
 /// <summary>
 /// The reliable record link to one peer: the last value of each changed record, in as few
 /// datagrams as hold it, until it is acknowledged. A link is *established* once each side knows that the other knows
@@ -55,11 +14,13 @@ public sealed class PeerLink
 {
     private const ushort PleaseAnswer = 1;
     private const int MostPauses = 8;
+    private const int ShortestRecord = 3 + 5;
 
     private readonly byte _peer;
     private readonly ulong _me;
     private readonly LinkOptions _options;
     private readonly ILinkOwner _owner;
+    private readonly Tombstones _removed;
     private readonly RecordCache _cache;
     private readonly SentRing _sent;
     private readonly AckWindow _received = new();
@@ -75,13 +36,13 @@ public sealed class PeerLink
     private bool _peerKnowsUs, _wasSynced;
     private long _nextHello = long.MinValue, _lastProgress;
 
-    internal PeerLink(byte peer, ulong me, LinkOptions options, ILinkOwner owner)
+    internal PeerLink(byte peer, ulong me, LinkOptions options, Tombstones removed, ILinkOwner owner)
     {
-        (_peer, _me, _options, _owner) = (peer, me, options, owner);
+        (_peer, _me, _options, _removed, _owner) = (peer, me, options, removed, owner);
         _cache = new RecordCache(options.Slots);
-        _mostSlots = options.MaxDatagram / 8;
-        _sent = new SentRing(options.Window, Math.Max(options.Window * 16, _mostSlots * 2));
-        _resync = new Resync(options.Window);
+        _mostSlots = options.MaxDatagram / ShortestRecord;
+        _sent = new SentRing(options.Window, options.Window * _mostSlots);
+        _resync = new Resync(options.Window, removed.Capacity);
         _trip = new RoundTrip(options.MinTimeoutNs, options.MaxTimeoutNs);
         _body = new byte[options.MaxDatagram - SealedChannel.MaxOverhead];
         _datagram = new byte[options.MaxDatagram];
@@ -129,7 +90,7 @@ public sealed class PeerLink
         }
         DropAll();
         _resync.Stop();
-        Refilled = false;
+        // What it has sent us is still here: only its restart, or a first meeting, empties that.
     }
 
     /// <summary>The peer has started anew: both directions count from 1 again and it needs everything.</summary>
@@ -197,7 +158,8 @@ public sealed class PeerLink
             SendControl(PleaseAnswer, nowNs, channel, sender);
             return _nextHello;
         }
-        Timeout(nowNs);
+        // A timeout must make the peer speak, also if what was lost has been dropped since.
+        if (Timeout(nowNs) && !HasRecords && _sent.HasRoom(_mostSlots)) SendRecords(nowNs, channel, sender, source);
         int budget = _options.PerStep;
         bool more = HasRecords;
         for (; more && budget > 0 && _sent.HasRoom(_mostSlots); budget--)
@@ -216,7 +178,7 @@ public sealed class PeerLink
     private void StartResync(ResyncCause cause, long nowNs)
     {
         DropAll();
-        for (int i = 0; i < _sent.Count; i++) _sent[i].SliceTo = 0;
+        for (int i = 0; i < _sent.Count; i++) _sent[i].IsSlice = false;
         _resync.Start(cause);
         Counters.Resyncs++;
         Mark(RecordKind.ResyncBegin, ResyncPhase.Beginning, nowNs);
@@ -272,7 +234,7 @@ public sealed class PeerLink
     private void Settle(ref SentDatagram sent)
     {
         sent.Done = true;
-        if (sent.SliceTo != 0) _resync.InFlight--;
+        if (sent.IsSlice) _resync.InFlight--;
         for (int i = 0; i < sent.Entries; i++)
         {
             int slot = _sent.Entry(sent, i);
@@ -294,7 +256,7 @@ public sealed class PeerLink
         sent.Done = true;
         Counters.DatagramsLost++;
         for (int i = 0; i < sent.Entries; i++) _cache.Lost(_sent.Entry(sent, i), sent.Sequence);
-        if (sent.SliceTo == 0) return;
+        if (!sent.IsSlice) return;
         _resync.InFlight--;
         _resync.Lost(sent.SliceFrom, sent.SliceTo);
     }
@@ -302,14 +264,15 @@ public sealed class PeerLink
     private long TimeoutAt() => Math.Max(_sent[0].SentAt, _lastProgress) + _trip.TimeoutNs;
 
     // Only the oldest counts as lost: the acknowledgment of what replaces it tells about all the others.
-    private void Timeout(long nowNs)
+    private bool Timeout(long nowNs)
     {
-        if (_sent.Count == 0 || nowNs < TimeoutAt()) return;
+        if (_sent.Count == 0 || nowNs < TimeoutAt()) return false;
         Lost(ref _sent[0]);
         _sent.Trim();
         _trip.BackOff();
         _lastProgress = nowNs;
         Counters.Timeouts++;
+        return true;
     }
 
     private void SendControl(ushort flags, long nowNs, SealedChannel channel, IDatagramSender sender)
@@ -341,7 +304,30 @@ public sealed class PeerLink
     {
         (long from, long to) = _resync.NextStretch();
         long cursor = from;
-        bool end = false;
+        uint transfer = _resync.Number;
+        bool end = cursor < 0 ? AppendRemoved(ref cursor, to, ref length) : AppendRecords(ref cursor, to, ref length, nowNs, source);
+        // Owned bytes may have overflowed the cache: then the transfer has started over.
+        if (_resync.Number != transfer) return length;
+        _resync.Advance(cursor, end);
+        if (cursor == from) return length;
+        (sent.SliceFrom, sent.SliceTo, sent.IsSlice) = (from, cursor, true);
+        _resync.InFlight++;
+        return length;
+    }
+
+    private bool AppendRemoved(ref long cursor, long to, ref int length)
+    {
+        Span<byte> payload = stackalloc byte[16];
+        for (; cursor < 0 && cursor < to; cursor++)
+        {
+            ulong id = _removed[(int)(cursor + _removed.Capacity)];
+            if (id != 0 && !Append(RecordKind.Remove, payload[..RecordCodec.WriteRemove(id, uint.MaxValue, payload)], ref length)) break;
+        }
+        return false;
+    }
+
+    private bool AppendRecords(ref long cursor, long to, ref int length, long nowNs, IRecordSource source)
+    {
         SpliceRecord record = default;
         SpliceProgress progress = default;
         Span<byte> payload = stackalloc byte[SpliceRecordCodec.MaxBytes];
@@ -350,24 +336,18 @@ public sealed class PeerLink
         {
             long before = cursor;
             SourceResult result = source.Next(ref cursor, ref record, ref progress, out uint ownedSequence, out ReadOnlySpan<byte> owned);
-            end = result == SourceResult.End;
             if (result == SourceResult.Pause && cursor < to && ++pauses < MostPauses) continue;
-            if (result != SourceResult.Record) break;
+            if (result != SourceResult.Record) return result == SourceResult.End;
             bool beyond = cursor > to;
             int bytes = SpliceRecordCodec.Write(record, progress, payload);
             if (beyond || !Append(RecordKind.Splice, payload[..bytes], ref length))
             {
                 cursor = beyond ? to : before;
-                break;
+                return false;
             }
             Counters.RecordsInSlices++;
             if (owned.Length > 0) PutOwned(record.Id, ownedSequence, owned, 0, nowNs);
         }
-        _resync.Advance(cursor, end);
-        if (cursor == from) return length;
-        (sent.SliceFrom, sent.SliceTo) = (from, cursor);
-        _resync.InFlight++;
-        return length;
     }
 
     internal void PutOwned(ulong id, uint sequence, ReadOnlySpan<byte> bytes, long stamp, long nowNs)

@@ -1,4 +1,3 @@
-using System.Numerics;
 using Appliance.Control.Sealing;
 using Appliance.DataPath.State;
 
@@ -32,8 +31,8 @@ public sealed class Replicator : ILinkOwner, IDisposable
         _peers = peers & ~(1UL << self);
         _channel = new SealedChannel(self, _peers, me, ChannelPurpose.Sync, keys, simulated);
         (_sink, _source, _sender) = (sink, source, sender);
-        _removed = new Tombstones(options.Slots * 2);
-        foreach (byte peer in new NodeSet(_peers)) _links[peer] = new PeerLink(peer, me.Id, options, this);
+        _removed = new Tombstones(Math.Max(options.Slots * 2, 16384));
+        foreach (byte peer in new NodeSet(_peers)) _links[peer] = new PeerLink(peer, me.Id, options, _removed, this);
     }
 
     /// <summary>Peers that get records.</summary>
@@ -227,7 +226,8 @@ public sealed class Replicator : ILinkOwner, IDisposable
         if (kind == RecordKind.ResyncBegin)
         {
             link.Counters.PeerResyncsBegun++;
-            link.Refilled = false;
+            // A table that was whole once is only behind while a repeated transfer runs; it still carries packets.
+            if (cause == ResyncCause.Join) link.Refilled = false;
             _sink.ResyncBegan(from, cause);
         }
         else
@@ -251,26 +251,5 @@ public sealed class Replicator : ILinkOwner, IDisposable
         ulong refilled = 0;
         foreach (byte peer in new NodeSet(Live)) if (_links[peer]!.Refilled) refilled |= 1UL << peer;
         Refilled = refilled;
-    }
-}
-
-/// <summary>Walks the nodes of a bitmap, lowest first, without allocating.</summary>
-public ref struct NodeSet(ulong nodes)
-{
-    private ulong _left = nodes;
-
-    /// <summary>The node reached.</summary>
-    public byte Current { get; private set; }
-
-    /// <summary>For foreach.</summary>
-    public readonly NodeSet GetEnumerator() => this;
-
-    /// <summary>Goes to the next node.</summary>
-    public bool MoveNext()
-    {
-        if (_left == 0) return false;
-        Current = (byte)BitOperations.TrailingZeroCount(_left);
-        _left &= _left - 1;
-        return true;
     }
 }

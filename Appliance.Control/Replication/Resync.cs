@@ -21,8 +21,10 @@ public enum ResyncPhase : byte
 /// <summary>
 /// An outgoing full transfer: reads the table slice by slice, straight into datagrams. Nothing is
 /// kept of a slice but its bounds; if it is lost the same stretch is read again, as it then is.
+/// The removed ids that are still remembered go first, as stretches below 0, so that removals
+/// which the peer missed are made good.
 /// </summary>
-internal sealed class Resync(int window)
+internal sealed class Resync(int window, int tombstones)
 {
     private readonly (long From, long To)[] _again = new (long, long)[window * 2];
     private int _againCount;
@@ -48,7 +50,7 @@ internal sealed class Resync(int window)
     public void Start(ResyncCause cause)
     {
         Number++;
-        (Phase, Cause, _cursor, _ended, _againCount, InFlight) = (ResyncPhase.Beginning, cause, 0, false, 0, 0);
+        (Phase, Cause, _cursor, _ended, _againCount, InFlight) = (ResyncPhase.Beginning, cause, -tombstones, false, 0, 0);
     }
 
     public void Stop() => Phase = ResyncPhase.Idle;

@@ -9,7 +9,8 @@ internal struct SentDatagram
     public int Entries;
     public bool Done;
 
-    /// <summary>Stretch of the table [From, To) of a full transfer; To = 0 if none.</summary>
+    /// <summary>Stretch [From, To) of a full transfer, if it carried one.</summary>
+    public bool IsSlice;
     public long SliceFrom, SliceTo;
 }
 

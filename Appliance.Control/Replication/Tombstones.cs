@@ -16,6 +16,12 @@ public sealed class Tombstones
         _table = new ulong[size];
     }
 
+    /// <summary>Places in the ring.</summary>
+    public int Capacity => _ring.Length;
+
+    /// <summary>The id in a place of the ring; 0 if none.</summary>
+    public ulong this[int place] => _ring[place];
+
     /// <summary>True if the id is remembered as removed.</summary>
     public bool Contains(ulong id)
     {

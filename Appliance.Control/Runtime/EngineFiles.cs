@@ -106,6 +106,13 @@ public sealed class EngineFiles : IDisposable
         foreach (string path in new[] { address.Flows, address.Records, address.Status, address.Events }) File.Delete(path);
     }
 
+    /// <summary>Unlinks what a dead engine left that never came to announce it; announced files stay until there are newer ones.</summary>
+    public static void RemoveUnannounced(string runDirectory, int pid)
+    {
+        if (ReadAddress(runDirectory)?.Pid == pid) return;
+        foreach (string path in Directory.EnumerateFiles(SharedDirectory, $"appliance-{pid}-*")) File.Delete(path);
+    }
+
     /// <summary>Makes these files the run directory's, all at once.</summary>
     public void Announce(string runDirectory)
     {

@@ -7,10 +7,13 @@ namespace Appliance.Control.Sealing;
 /// </summary>
 public sealed class ReplayWindow
 {
-    /// <summary>Counters remembered.</summary>
-    public const int Size = 4096;
+    // One word more than is promised: the newest word is cleared as a whole when it is entered (RFC 6479).
+    private const int Words = 64;
 
-    private readonly ulong[] _bits = new ulong[Size / 64];
+    /// <summary>Counters remembered.</summary>
+    public const int Size = (Words - 1) * 64;
+
+    private readonly ulong[] _bits = new ulong[Words];
     private ulong _highest;
 
     /// <summary>Forgets everything.</summary>
@@ -24,7 +27,7 @@ public sealed class ReplayWindow
     public bool IsNew(ulong counter)
     {
         if (counter > _highest) return true;
-        return _highest - counter < Size && (_bits[counter / 64 % (Size / 64)] & (1UL << (int)(counter % 64))) == 0;
+        return _highest - counter < Size && (_bits[counter / 64 % Words] & (1UL << (int)(counter % 64))) == 0;
     }
 
     /// <summary>Marks a counter that <see cref="IsNew"/>.</summary>
@@ -38,10 +41,10 @@ public sealed class ReplayWindow
             }
             else
             {
-                for (ulong word = _highest / 64 + 1; word <= counter / 64; word++) _bits[word % (Size / 64)] = 0;
+                for (ulong word = _highest / 64 + 1; word <= counter / 64; word++) _bits[word % Words] = 0;
             }
             _highest = counter;
         }
-        _bits[counter / 64 % (Size / 64)] |= 1UL << (int)(counter % 64);
+        _bits[counter / 64 % Words] |= 1UL << (int)(counter % 64);
     }
 }

@@ -13,6 +13,9 @@ public struct OpenedDatagram
     /// <summary>Incarnation of the sender.</summary>
     public ulong Incarnation;
 
+    /// <summary>Its number; grows with every datagram that the sender seals.</summary>
+    public ulong Counter;
+
     /// <summary>True if this datagram proved that the sender has started anew: its previous incarnation is dead.</summary>
     public bool IsNewIncarnation;
 
@@ -176,7 +179,7 @@ public sealed class SealedChannel : IDisposable
         ReadOnlySpan<byte> body = inner[start..];
         if (body.Length > contents.Length) return RejectReason.Malformed;
         body.CopyTo(contents);
-        opened = new OpenedDatagram { Sender = sender, Incarnation = Incarnation.NumberOf(salt), IsNewIncarnation = proved, Length = body.Length };
+        opened = new OpenedDatagram { Sender = sender, Incarnation = Incarnation.NumberOf(salt), Counter = counter, IsNewIncarnation = proved, Length = body.Length };
         return RejectReason.None;
     }
 

@@ -169,8 +169,6 @@ public sealed class Box : ISpliceHost, IDisposable
             case SpliceCommandKind.Drain:
                 IsDraining = true;
                 break;
-            case SpliceCommandKind.PauseVerdict:
-                break;
             default:
                 Peers.On(command);
                 break;

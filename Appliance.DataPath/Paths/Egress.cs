@@ -108,8 +108,10 @@ public sealed class Egress : IDisposable
     public int HopTo(LinkRole role, IpAddr destination)
     {
         IpAddr hop = _links[(int)role].NextHop(destination);
-        int index = hop.IsNone ? 0 : Neighbors.Resolve((byte)role, hop);
-        return index == 0 ? -1 : index;
+        ushort index = hop.IsNone ? (ushort)0 : Neighbors.Resolve((byte)role, hop);
+        if (index == 0) return -1;
+        if (!Neighbors.TryGetMac(index, out _, out _)) Act(Neighbors.Solicit(index, Now));
+        return index;
     }
 
     /// <summary>Writes and sends TCP segments of our own: one frame, or a run that is cut here or by the port.</summary>

@@ -63,6 +63,12 @@ public sealed class Membership
         return null;
     }
 
+    /// <summary>Control: new workload factors, for all versions; single bytes, which the worker may read at any time.</summary>
+    public void SetFactors(ReadOnlySpan<byte> factors)
+    {
+        foreach (MembershipSlot slot in _slots) factors.CopyTo(slot.Factors);
+    }
+
     /// <summary>Control: the slot was posted to the worker.</summary>
     public void Posted(byte number) => _posted = number;
 

@@ -31,6 +31,15 @@ public sealed class MacFilter
         _program = Build(_addresses);
     }
 
+    private MacFilter(MacAddress[] addresses, BpfInstruction[] program)
+    {
+        _addresses = addresses;
+        _program = program;
+    }
+
+    /// <summary>Lets every frame in, whatever its kind; for instruments such as a link emulator, together with promiscuous mode.</summary>
+    public static MacFilter Everything { get; } = new([], [new(BpfInstruction.ReturnK, Accept)]);
+
     /// <summary>The addresses let in, each once.</summary>
     public ReadOnlySpan<MacAddress> Addresses => _addresses;
 

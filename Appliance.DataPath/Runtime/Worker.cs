@@ -2,6 +2,7 @@ using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.Port;
 using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
 
 namespace Appliance.DataPath.Runtime;
 
@@ -18,6 +19,7 @@ public sealed class Worker
     private readonly FramePort[] _ports;
     private readonly SpscQueue<SpliceCommand>[] _commands;
     private readonly FrameBatch _batch = new(BatchSize);
+    private long _holdUntil;
 
     /// <summary>A worker for <paramref name="box"/>, whose ports are given again, and the queues of its commands, one per sender.</summary>
     public Worker(Box box, FramePort[] ports, SpscQueue<SpliceCommand>[] commands)
@@ -30,6 +32,20 @@ public sealed class Worker
     /// <summary>The box.</summary>
     public Box Box => _box;
 
+    /// <summary>How long this box may be away before peers count it as dead, ns.</summary>
+    public long DetectionNs => _box.Config.DetectionNs;
+
+    /// <summary>
+    /// The box was away for longer than that: frames stay where they are until <see cref="SpliceCommandKind.PauseVerdict"/>
+    /// says whether a peer counted it as dead meanwhile, or a bounded time is over. False if there is no peer to ask.
+    /// </summary>
+    public bool Hold(long now)
+    {
+        if (!_box.HasLivePeers) return false;
+        _holdUntil = now + DetectionNs * 4;
+        return true;
+    }
+
     /// <summary>Cycles done; liveness beats only while this advances or the worker is idle.</summary>
     public long Cycles { get; private set; }
 
@@ -41,7 +57,7 @@ public sealed class Worker
     {
         _box.SetClock(now, wallMs);
         int work = RunCommands();
-        for (int role = 0; role < _ports.Length; role++)
+        for (int role = 0; role < _ports.Length && now >= _holdUntil; role++)
         {
             FramePort port = _ports[role];
             int count = port.Receive(_batch);
@@ -59,12 +75,32 @@ public sealed class Worker
         return work;
     }
 
+    // What waited is as old as the pause, and was replayed through others if we were counted as dead.
+    private void EndHold(bool countedDead)
+    {
+        _holdUntil = 0;
+        if (!countedDead) return;
+        foreach (FramePort port in _ports)
+        {
+            for (int count = port.Receive(_batch); count > 0; count = port.Receive(_batch))
+            {
+                _box.Statistics[DropReason.StaleAfterPause] += count;
+                port.Release();
+            }
+            port.Release();
+        }
+    }
+
     private int RunCommands()
     {
         int done = 0;
         foreach (SpscQueue<SpliceCommand> queue in _commands)
         {
-            for (int i = 0; i < MaxCommands && queue.TryDequeue(out SpliceCommand command); i++, done++) _box.Execute(command);
+            for (int i = 0; i < MaxCommands && queue.TryDequeue(out SpliceCommand command); i++, done++)
+            {
+                if (command.Kind == SpliceCommandKind.PauseVerdict) EndHold(countedDead: command.Node != 0);
+                else _box.Execute(command);
+            }
         }
         return done;
     }

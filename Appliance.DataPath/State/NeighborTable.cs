@@ -74,6 +74,19 @@ public sealed class NeighborTable : IDisposable
     /// <summary>The next hop behind an index.</summary>
     public IpAddr AddressOf(ushort index) => _neighbors[index].Address;
 
+    /// <summary>Asks for a next hop that is not known yet, ahead of the first frame to it.</summary>
+    public NeighborAction Solicit(ushort index, long nowNs)
+    {
+        lock (_gate)
+        {
+            ref Neighbor neighbor = ref _neighbors[index];
+            if (_macs[index] != 0 || neighbor.State != NeighborState.Failed || nowNs < neighbor.RestUntil) return default;
+            neighbor.State = NeighborState.Incomplete;
+            neighbor.Tries = 0;
+            return Ask(index, nowNs);
+        }
+    }
+
     /// <summary>Keeps a frame (a copy of it) until the MAC is known, and says what to ask.</summary>
     public NeighborVerdict Enqueue(ushort index, ReadOnlySpan<byte> frame, in VnetHeader vnet, long nowNs, out NeighborAction action)
     {

@@ -135,7 +135,7 @@ public interface IRecordSink
     /// <summary>A full transfer of the peer's table begins.</summary>
     void ResyncBegan(byte from, ResyncCause cause);
 
-    /// <summary>It has ended: everything that the peer held at its beginning has been imported. Unless the cause is <see cref="ResyncCause.Join"/>, what has this peer as origin and was not imported since the beginning is gone there and may be dropped.</summary>
+    /// <summary>It has ended: everything that the peer held at its beginning has been imported. Removals that the peer still remembers came with it; nothing needs to be swept.</summary>
     void ResyncEnded(byte from, ResyncCause cause);
 }
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Appliance.Lab;
@@ -137,10 +138,11 @@ public sealed class FaultTests
         lab.Build();
         var process = host.Start(new ProcessSpec("spin", "sh", "-c", "while :; do :; done"));
         ProcessFaults.CpuQuota(host, 0.2);
-        long before = CpuTicks(process.Pid);
-        await Task.Delay(TimeSpan.FromSeconds(1));
-        // Half a core's worth would be 50 ticks of the 100 in a second.
-        Assert.That(CpuTicks(process.Pid) - before, Is.LessThan(50));
+        string group = $"/sys/fs/cgroup/cpu/{lab.Prefix}-busy";
+        Assert.That(File.ReadAllLines(group + "/cgroup.procs"), Does.Contain(process.Pid.ToString(CultureInfo.InvariantCulture)));
+        await WaitFor(() => Throttled(group) > 3);
+        ProcessFaults.CpuQuota(host, null);
+        Assert.That(File.ReadAllText(group + "/cpu.cfs_quota_us").Trim(), Is.EqualTo("-1"));
     }
 
     [Test]
@@ -217,11 +219,9 @@ public sealed class FaultTests
 
     private static bool Carrier(Host host) => !host.Run("ip", "link", "show", "dev", "eth0").Contains("NO-CARRIER", StringComparison.Ordinal);
 
-    private static long CpuTicks(int pid)
-    {
-        string[] fields = File.ReadAllText($"/proc/{pid}/stat").Split(' ');
-        return long.Parse(fields[13], System.Globalization.CultureInfo.InvariantCulture) + long.Parse(fields[14], System.Globalization.CultureInfo.InvariantCulture);
-    }
+    /// <summary>Periods in which the group wanted more than its quota.</summary>
+    private static long Throttled(string group) => long.Parse(
+        File.ReadAllLines(group + "/cpu.stat").First(l => l.StartsWith("nr_throttled ", StringComparison.Ordinal)).Split(' ')[1], CultureInfo.InvariantCulture);
 
     private static async Task WaitFor(Func<bool> condition)
     {

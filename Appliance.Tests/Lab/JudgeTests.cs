@@ -37,7 +37,7 @@ public sealed class JudgeTests
     public void Remove() => _lab.Dispose();
 
     [Test]
-    public void Conntrack_finds_nothing_on_a_good_connection_and_counts_one_segment_out_of_window()
+    public void Conntrack_finds_nothing_on_a_good_connection_and_counts_one_bad_segment()
     {
         var atClient = ConntrackJudge.Attach(_client);
         var atServer = ConntrackJudge.Attach(_server);
@@ -47,12 +47,18 @@ public sealed class JudgeTests
         Assert.That(atServer.Verdict().Invalid, Is.Zero);
         Assert.That(atClient.Verdict().Seen, Is.GreaterThan(20));
 
-        _server.SendFrame("eth0", pair.FrameToClient());
+        const byte synFin = 0x03;
+        _server.SendFrame("eth0", pair.FrameToClient(flags: synFin));
         pair.Exchange(1000);
         Assert.That(atClient.Verdict().InvalidIn, Is.EqualTo(1));
+        // Of two numbers half the sequence space apart one is ahead of any window; what is behind it is let pass as old.
+        _server.SendFrame("eth0", pair.FrameToClient());
+        _server.SendFrame("eth0", pair.FrameToClient(seq: 7 + (1u << 31)));
+        pair.Exchange(1000);
+        Assert.That(atClient.Verdict().InvalidIn, Is.InRange(2, 3));
         Assert.That(atClient.Verdict().InvalidOut, Is.Zero);
         Assert.That(atServer.Verdict().Invalid, Is.Zero);
-        Assert.That(atClient.Explain(), Does.Contain("seq 7"));
+        Assert.That(atClient.Explain(), Does.Contain("Flags [FS]"));
     }
 
     [Test]
@@ -136,8 +142,8 @@ public sealed class JudgeTests
         }
 
         /// <summary>A segment of this connection whose numbers are of no use to anybody.</summary>
-        public byte[] FrameToClient(bool badChecksum = false) => TestFrame.Tcp(
-            _serverMac, _clientMac, (IPEndPoint)_serverEnd.LocalEndPoint!, (IPEndPoint)_clientEnd.LocalEndPoint!, seq: 7, ack: 9, payload: [1, 2, 3], badChecksum: badChecksum);
+        public byte[] FrameToClient(bool badChecksum = false, byte flags = 0x10, uint seq = 7) => TestFrame.Tcp(
+            _serverMac, _clientMac, (IPEndPoint)_serverEnd.LocalEndPoint!, (IPEndPoint)_clientEnd.LocalEndPoint!, seq, ack: 9, flags, [1, 2, 3], badChecksum);
 
         public void Dispose()
         {

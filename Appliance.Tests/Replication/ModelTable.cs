@@ -18,8 +18,6 @@ internal sealed class ModelTable : IRecordSink, IRecordSource
 
     public List<(byte From, ulong Id, AnswerKind Answer)> Answers { get; } = [];
 
-    public Dictionary<byte, HashSet<ulong>> SeenSinceBegin { get; } = [];
-
     public int Began { get; private set; }
 
     public int Ended { get; private set; }
@@ -39,7 +37,6 @@ internal sealed class ModelTable : IRecordSink, IRecordSource
 
     public void Import(byte from, in SpliceRecord record, in SpliceProgress progress)
     {
-        if (SeenSinceBegin.TryGetValue(from, out HashSet<ulong>? seen)) seen.Add(record.Id);
         SpliceProgress merged = progress;
         if (!Records.TryGetValue(record.Id, out (SpliceRecord Record, SpliceProgress Progress) held))
         {
@@ -82,18 +79,9 @@ internal sealed class ModelTable : IRecordSink, IRecordSource
 
     public void Confirmed(RecordKind kind, ulong id, uint version) => Confirmations.Add((kind, id, version));
 
-    public void ResyncBegan(byte from, ResyncCause cause)
-    {
-        Began++;
-        SeenSinceBegin[from] = [];
-    }
+    public void ResyncBegan(byte from, ResyncCause cause) => Began++;
 
-    public void ResyncEnded(byte from, ResyncCause cause)
-    {
-        Ended++;
-        if (SeenSinceBegin.Remove(from, out HashSet<ulong>? seen) && cause != ResyncCause.Join)
-            foreach (ulong id in Records.Where(r => r.Value.Record.Origin == from && !seen.Contains(r.Key)).Select(r => r.Key).ToList()) Drop(id);
-    }
+    public void ResyncEnded(byte from, ResyncCause cause) => Ended++;
 
     public SourceResult Next(ref long cursor, ref SpliceRecord record, ref SpliceProgress progress, out uint ownedSequence, out ReadOnlySpan<byte> owned)
     {

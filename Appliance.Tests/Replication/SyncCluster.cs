@@ -82,6 +82,19 @@ internal sealed class SyncCluster : IDisposable
         Now = until;
     }
 
+    /// <summary>Runs until every link is idle; false if that takes longer than two minutes.</summary>
+    public bool Settle()
+    {
+        for (int i = 0; i < 1200; i++)
+        {
+            Run(100 * Ms);
+            if (Nodes.All(n => Nodes.All(m => m == n || IsIdle(n.Replicator.Link(m.Id)!)))) return true;
+        }
+        return false;
+
+        static bool IsIdle(PeerLink link) => link is { Established: true, Waiting: 0, InFlight: 0, ResyncPhase: ResyncPhase.Idle, Refilled: true };
+    }
+
     public void Send(byte from, byte to, ReadOnlySpan<byte> datagram)
     {
         if (Recording) Recorded.Add(datagram.ToArray());

@@ -2,54 +2,6 @@ using Appliance.DataPath.Wire;
 
 namespace Appliance.Tests.Simulation;
 
-/// <summary>States of RFC 9293 3.3.2; Listen is the host's business.</summary>
-internal enum TcpState
-{
-    Closed,
-    SynSent,
-    SynReceived,
-    Established,
-    FinWait1,
-    FinWait2,
-    CloseWait,
-    Closing,
-    LastAck,
-    TimeWait,
-}
-
-/// <summary>How a connection ended at one end.</summary>
-internal enum TcpEnd
-{
-    /// <summary>Still there.</summary>
-    None,
-
-    /// <summary>Both FINs acknowledged.</summary>
-    Normal,
-
-    /// <summary>The peer sent a RST that we had to believe.</summary>
-    Reset,
-
-    /// <summary>The application aborted it.</summary>
-    Aborted,
-
-    /// <summary>Too many retransmissions.</summary>
-    TimedOut,
-}
-
-/// <summary>What a connection tells its application; all calls come after the segment has been dealt with.</summary>
-internal abstract class SimApp
-{
-    public abstract void OnConnected(ModelTcp tcp);
-
-    /// <summary>Bytes, or the end of the peer's stream, are there.</summary>
-    public abstract void OnReadable(ModelTcp tcp);
-
-    /// <summary>There is room to write again.</summary>
-    public abstract void OnWritable(ModelTcp tcp);
-
-    public abstract void OnEnd(ModelTcp tcp, TcpEnd end);
-}
-
 /// <summary>
 /// One end of a TCP connection, a model of RFC 9293 with 7323, 2018, 2883, 5681 (simplified), 5961 and 6298 that is fair
 /// to its peer and suspicious of it (<see cref="TcpJudge"/>). Offsets are 64-bit and count from the ISNs. What goes out stands
@@ -153,6 +105,8 @@ internal sealed class ModelTcp
     public void AcceptSyn(in SimSegment s)
     {
         State = TcpState.SynReceived;
+        // A repeated SYN may have made an earlier connection of the same names here: its values count as sent.
+        Judge.TsFirst = Profile.TimestampOffset;
         TakeSyn(s);
         Output.SendSyn();
     }
@@ -375,7 +329,8 @@ internal sealed class ModelTcp
         long before = Sender.Una;
         long window = (long)s.Window << PeerScale;
         bool sameWindow = window == PeerWindow;
-        if (ack >= before && (at > _windowAt || (at == _windowAt && ack >= _windowAck)))
+        // Also with any newer ack, as Linux does: an old window behind a new edge would promise too much.
+        if (ack > before || (ack == before && (at > _windowAt || (at == _windowAt && ack >= _windowAck))))
         {
             (PeerWindow, _windowAt, _windowAck) = (window, at, ack);
             MaxPeerWindow = Math.Max(MaxPeerWindow, window);

@@ -49,6 +49,9 @@ internal sealed class NatBox : SimNode
         Attach(scenario.Internal, scenario.InternalProfile, scenario.Options.Offloads);
     }
 
+    /// <summary>If set, larger packets are answered by packet-too-big and dropped.</summary>
+    public int NarrowMtu { get; init; } = 65_535;
+
     /// <summary>Times (four at most, shrinking apart) that the sabotage was carried out.</summary>
     public int Sabotaged { get; private set; }
 
@@ -63,6 +66,11 @@ internal sealed class NatBox : SimNode
         SimIp.Addresses(frame, out IpAddr source, out IpAddr destination);
         bool v6 = !source.IsV4;
         if (frame[v6 ? 20 : 23] != Packet.ProtocolTcp) return;
+        if (frame.Length - 14 > NarrowMtu)
+        {
+            TooBig(port, frame, source, destination);
+            return;
+        }
         SimFrame copy = World.Frames.Copy(frame, vnet);
         IpAddr hop;
         if (port == 0 && destination == _scenario.Addresses.Service(v6))
@@ -84,6 +92,25 @@ internal sealed class NatBox : SimNode
         ReportState(frame[transport..], port, source, destination);
         if (_sabotage != Sabotage.None && port == 1) Spoil(copy, transport);
         _sides[1 - port].Neighbours.Send(copy, hop);
+    }
+
+    /// <summary>Quotes the packet as its sender knows it (RFC 792, 1191, 4443).</summary>
+    private void TooBig(int port, ReadOnlySpan<byte> frame, IpAddr source, IpAddr destination)
+    {
+        bool v6 = !source.IsV4;
+        int transport = SimChecksum.TransportAt(frame), quoted = transport - 14 + 8;
+        SimFrame error = World.Frames.Rent(transport + 8 + quoted);
+        Span<byte> icmp = error.Span[transport..];
+        icmp.Clear();
+        icmp[0] = (byte)(v6 ? 2 : 3);
+        icmp[1] = (byte)(v6 ? 0 : 4);
+        if (v6) BinaryPrimitives.WriteUInt32BigEndian(icmp[4..], (uint)NarrowMtu);
+        else BinaryPrimitives.WriteUInt16BigEndian(icmp[6..], (ushort)NarrowMtu);
+        frame.Slice(14, quoted).CopyTo(icmp[8..]);
+        SimIp.WriteHeader(error.Span, destination, source, v6 ? Packet.ProtocolIcmp6 : Packet.ProtocolIcmp, 0);
+        if (v6) SimIp.WriteChecksum(error.Span, Packet.ProtocolIcmp6, 2);
+        else BinaryPrimitives.WriteUInt16BigEndian(icmp[2..], (ushort)~SimChecksum.Fold(SimChecksum.Add(0, icmp)));
+        _sides[port].SendTo(error, MacAddress.Read(frame[6..]));
     }
 
     private void ReportState(ReadOnlySpan<byte> tcp, int port, IpAddr source, IpAddr destination)

@@ -92,7 +92,7 @@ internal sealed class SimHost : SimNode, INeighbourOwner
     {
         SimIp.WriteHeader(frame.Span, source, destination, Packet.ProtocolTcp, _id++);
         SimIp.WriteChecksum(frame.Span, Packet.ProtocolTcp, 16);
-        if (judge is not null && SimSegment.TryParse(frame.Span, default, out SimSegment s)) judge.Remember(s, sent: true);
+        if (judge is not null && SimSegment.TryParse(frame.Span, default, out SimSegment s, isOwn: true)) judge.Remember(s, sent: true);
         if (Ports[0].Offloads) MakePartial(frame);
         Route(frame, destination);
     }

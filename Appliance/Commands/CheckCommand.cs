@@ -9,7 +9,7 @@ internal static class CheckCommand
 {
     public static Command Create(Terminal terminal, Composition composition)
     {
-        var files = new Argument<string[]>("FILE") { Description = "Configuration files.", Arity = ArgumentArity.ZeroOrMore };
+        Argument<string[]> files = new Argument<string[]>("FILE") { Description = "Configuration files.", Arity = ArgumentArity.ZeroOrMore }.WithoutOptions();
         var further = new Option<string[]>("--config", "-c") { Description = "A configuration file.", HelpName = "FILE" };
         var host = new Option<bool>("--host") { Description = "Compare with this machine even if it has none of the file's interfaces." };
         var command = new Command("check", "Reports all errors and warnings of configuration files.") { files, further, host };

@@ -8,7 +8,7 @@ internal static class HelpCommand
 {
     public static Command Create(Terminal terminal)
     {
-        var words = new Argument<string[]>("STATEMENT") { Description = "First words of a statement.", Arity = ArgumentArity.ZeroOrMore };
+        Argument<string[]> words = new Argument<string[]>("STATEMENT") { Description = "First words of a statement.", Arity = ArgumentArity.ZeroOrMore }.WithoutOptions();
         var command = new Command("help", "Explains the statements of the configuration language.") { words };
         command.SetAction(parsed =>
         {

@@ -8,7 +8,7 @@ internal static class KeyCommand
 {
     public static Command Create(Terminal terminal)
     {
-        var file = new Argument<string>("FILE") { Description = "The file to make; it must not exist." };
+        Argument<string> file = new Argument<string>("FILE") { Description = "The file to make; it must not exist." }.WithoutOptions();
         var make = new Command("new", "Makes a file with a new random key, readable by its owner only.") { file };
         make.SetAction(parsed =>
         {

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Appliance.Control.Model;
+using Appliance.Control.Runtime;
 
 namespace Appliance.Commands;
 
@@ -16,12 +17,13 @@ internal static class ShowCommand
         what.AcceptOnlyFromAmong("config", "services", "splices", "peers", "counters", "ports");
         var json = new Option<bool>("--json") { Description = "Print JSON." };
         var directory = new Option<string>("--run-dir") { Description = "Where the running appliance keeps its files.", HelpName = "DIR", DefaultValueFactory = _ => Composition.DefaultRunDirectory };
-        var filter = new Option<string?>("--filter") { Description = "Only rows that contain this text.", HelpName = "TEXT" };
+        var filter = new Option<string?>("--filter") { Description = "Splices: client=ADDRESS, real=ADDRESS, service=NAME, state=STATE; all others: rows that contain this text.", HelpName = "FILTER" };
         var page = new Option<int>("--page") { Description = "Page of a long table, from 1.", HelpName = "N", DefaultValueFactory = _ => 1 };
         var file = new Option<string?>("--config", "-c") { Description = "With config: show this file instead of a running appliance's.", HelpName = "FILE" };
         page.Validators.Add(result =>
         {
-            if (result.Errors.Any() || result.GetValueOrDefault<int>() < 1) result.AddError("Pages count from 1.");
+            // Not asked for its value: that of a word that is no number throws.
+            if (result.Tokens.Any(t => t.Value.All(c => c == '0') || t.Value[0] == '-')) result.AddError("Pages count from 1.");
         });
         var command = new Command("show", "Shows configuration, tables and counters.") { what, json, directory, filter, page, file };
         command.Validators.Add(result =>
@@ -41,7 +43,7 @@ internal static class ShowCommand
     private static int ShowFile(string path, bool json, Terminal terminal)
     {
         if (ConfigurationLoader.Load(path, terminal) is not { Configuration: { } configuration }) return ExitCodes.Failed;
-        if (json) terminal.Output.WriteLine(JsonSerializer.Serialize(new { statements = ConfigurationPrinter.Lines(configuration) }, Json));
+        if (json) terminal.Output.WriteLine(ConfigurationDocument.Of(configuration).ToJsonString(Json));
         else terminal.Output.Write(ConfigurationPrinter.Print(configuration));
         return ExitCodes.Ok;
     }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using Appliance.Lab.Demo;
+using Appliance.Lab.Faults;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
 using Appliance.Lab.Servers;
@@ -13,7 +14,7 @@ internal static class Commands
 {
     public static RootCommand Root() => new("Network labs on one machine: hosts, links, servers, load, faults, judges.")
     {
-        Demonstration(), Up(), Client(), Server(), Sweep(),
+        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(),
     };
 
     private static System.CommandLine.Command Demonstration()
@@ -46,7 +47,8 @@ internal static class Commands
         var clients = new Option<int>("--clients") { DefaultValueFactory = _ => 1 };
         var boxes = new Option<int>("--boxes") { DefaultValueFactory = _ => 1 };
         var backends = new Option<int>("--backends") { DefaultValueFactory = _ => 2 };
-        var command = new System.CommandLine.Command("up", "Builds the standard topology with test servers and keeps it until Ctrl-C.") { kind, clients, boxes, backends };
+        var nginx = new Option<bool>("--nginx") { Description = "backends run nginx with files /200, /1024, /4096 and /big (10 MB) instead of the test server" };
+        var command = new System.CommandLine.Command("up", "Builds the standard topology with test servers and keeps it until Ctrl-C.") { kind, clients, boxes, backends, nginx };
         command.SetAction(async (r, cancel) =>
         {
             await using var lab = LabNetwork.Create();
@@ -54,7 +56,17 @@ internal static class Commands
             {
                 Kind = r.GetValue(kind), Clients = r.GetValue(clients), Boxes = r.GetValue(boxes), Backends = r.GetValue(backends),
             });
-            Parallel.ForEach(topology.Backends, b => LabTool.StartServer(b));
+            Parallel.ForEach(topology.Backends, b =>
+            {
+                if (r.GetValue(nginx))
+                {
+                    NginxServer.Start(b, new NginxOptions { Seed = "up", Files = new Dictionary<string, long>(StringComparer.Ordinal) { ["200"] = 200, ["1024"] = 1024, ["4096"] = 4096, ["big"] = 10_000_000 } });
+                }
+                else
+                {
+                    LabTool.StartServer(b);
+                }
+            });
             Console.WriteLine($"service {topology.ServiceAddress()}; enter a host with: nsenter --net={topology.Clients[0].NamespacePath}");
             Console.WriteLine($"hosts: {string.Join(' ', lab.Hosts.Select(h => h.Namespace))}");
             try
@@ -163,6 +175,28 @@ internal static class Commands
             {
                 // Asked to end.
             }
+            return 0;
+        });
+        return command;
+    }
+
+    private static System.CommandLine.Command Emulate()
+    {
+        var a = new Argument<string>("a") { Description = "interface on one side" };
+        var b = new Argument<string>("b") { Description = "interface on the other side" };
+        var seed = new Option<ulong>("--seed") { DefaultValueFactory = _ => 1 };
+        var forth = new Option<string>("--forth") { DefaultValueFactory = _ => "{}", Description = "plan for frames from a to b, JSON" };
+        var back = new Option<string>("--back") { DefaultValueFactory = _ => "{}", Description = "plan for frames from b to a, JSON" };
+        var command = new System.CommandLine.Command("emulate", "A wire between two interfaces: delay, loss, duplication, reordering by seed. Prints what it did when asked to end.") { a, b, seed, forth, back };
+        command.SetAction(r =>
+        {
+            using var stop = new CancellationTokenSource();
+            using var term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, c =>
+            {
+                c.Cancel = true;
+                stop.Cancel();
+            });
+            EmulatorProgram.Run(r.GetValue(a)!, r.GetValue(b)!, r.GetValue(seed), r.GetValue(forth)!, r.GetValue(back)!, stop.Token);
             return 0;
         });
         return command;

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using Appliance.Lab.Net;
 
@@ -6,7 +5,7 @@ namespace Appliance.Lab.Demo;
 
 /// <summary>
 /// Runs the appliance's own executable in a box, as an ordinary user with two capabilities. The run directory holds
-/// engine.pid and manager.pid while it runs.
+/// run.json, which names its processes, while it runs.
 /// </summary>
 public sealed class ApplianceBox(Host host, string configuration) : IApplianceBox
 {
@@ -21,17 +20,14 @@ public sealed class ApplianceBox(Host host, string configuration) : IApplianceBo
 
     public LabProcess? Process { get; private set; }
 
-    public int EnginePid => Pid("engine.pid");
+    public int EnginePid => Pid("engine");
 
-    public int ManagerPid => Pid("manager.pid");
+    public int ManagerPid => Pid("manager");
 
     public void Start()
     {
         _starts++;
-        foreach (string name in (string[])["engine.pid", "manager.pid"])
-        {
-            File.Delete(Path.Combine(_runDirectory, name));
-        }
+        File.Delete(StatePath);
         var spec = new ProcessSpec($"appliance{_starts}", "dotnet", Program, "run", "-c", configuration, "--run-dir", _runDirectory)
         {
             User = "nobody",
@@ -79,9 +75,18 @@ public sealed class ApplianceBox(Host host, string configuration) : IApplianceBo
         }
     }
 
+    private string StatePath => Path.Combine(_runDirectory, "run.json");
+
     private int Pid(string name)
     {
-        string path = Path.Combine(_runDirectory, name);
-        return File.Exists(path) && int.TryParse(File.ReadAllText(path).Trim(), CultureInfo.InvariantCulture, out int pid) ? pid : 0;
+        try
+        {
+            using var state = JsonDocument.Parse(File.ReadAllText(StatePath));
+            return state.RootElement.GetProperty(name).GetInt32();
+        }
+        catch (IOException)
+        {
+            return 0;
+        }
     }
 }

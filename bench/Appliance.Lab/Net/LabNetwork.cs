@@ -196,15 +196,15 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         var batch = new StringBuilder("link set lo up\n");
         foreach (var made in _pendingSwitches)
         {
-            batch.AppendLine(CultureInfo.InvariantCulture, $"link add {made.Name} type bridge stp_state 0 mcast_snooping 0 forward_delay 0");
-            batch.AppendLine(CultureInfo.InvariantCulture, $"link set {made.Name} up");
+            batch.AppendLine(CultureInfo.InvariantCulture, $"link add name {made.Name} type bridge stp_state 0 mcast_snooping 0 forward_delay 0");
+            batch.AppendLine(CultureInfo.InvariantCulture, $"link set dev {made.Name} up");
         }
         foreach (var link in links)
         {
             string mac = link.Options.Mac is null ? string.Empty : $" address {link.Options.Mac}";
             batch.AppendLine(CultureInfo.InvariantCulture,
-                $"link add {link.Port} mtu {link.Options.Mtu} type veth peer name {link.Interface}{mac} mtu {link.Options.Mtu} netns {link.Host.Namespace}");
-            batch.AppendLine(CultureInfo.InvariantCulture, $"link set {link.Port} master {link.Switch.Name} up");
+                $"link add name {link.Port} mtu {link.Options.Mtu} type veth peer name {link.Interface}{mac} mtu {link.Options.Mtu} netns {link.Host.Namespace}");
+            batch.AppendLine(CultureInfo.InvariantCulture, $"link set dev {link.Port} master {link.Switch.Name} up");
         }
         return batch.ToString();
     }
@@ -222,7 +222,7 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         {
             batch.AddRange(link.Options.Addresses.Select(a =>
                 $"addr add {a} dev {link.Interface}" + (a.Contains(':', StringComparison.Ordinal) ? " nodad" : string.Empty)));
-            batch.Add($"link set {link.Interface} up");
+            batch.Add($"link set dev {link.Interface} up");
         }
         batch.AddRange(host.PendingRoutes.Select(r => "route add " + r));
         Command.Run("ip", ["-n", host.Namespace, "-batch", "-"], Lines(batch));

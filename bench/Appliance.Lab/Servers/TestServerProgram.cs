@@ -19,7 +19,7 @@ public sealed class TestServerProgram(string name)
     private const int Piece = 128 * 1024;
 
     private readonly ConcurrentDictionary<string, int> _once = new(StringComparer.Ordinal);
-    private readonly ConcurrentDictionary<int, byte[]> _small = new();
+    private readonly ConcurrentDictionary<(int Length, bool Close), byte[]> _small = new();
 
     /// <summary>Serves until the token is cancelled.</summary>
     public async Task Run(int port, CancellationToken cancel)
@@ -47,7 +47,6 @@ public sealed class TestServerProgram(string name)
 
     private async Task Serve(Socket socket)
     {
-        await Task.Yield();
         using var connection = new HttpConnection(socket, 64 * 1024);
         try
         {
@@ -140,11 +139,7 @@ public sealed class TestServerProgram(string name)
 
     private ValueTask SendSmall(HttpConnection connection, HttpHead head, int length)
     {
-        if (head.Close)
-        {
-            return connection.Send(Head(head, length) + new string('r', length));
-        }
-        byte[] answer = _small.GetOrAdd(length, n => Encoding.Latin1.GetBytes(Head(default, n) + new string('r', n)));
+        byte[] answer = _small.GetOrAdd((length, head.Close), k => Encoding.Latin1.GetBytes(Head(head, k.Length) + new string('r', k.Length)));
         return connection.Send(answer);
     }
 

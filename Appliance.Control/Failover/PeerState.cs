@@ -1,0 +1,65 @@
+namespace Appliance.Control.Failover;
+
+/// <summary>What is known of one peer; times are in waking nanoseconds (see <see cref="LivenessCore"/>).</summary>
+public sealed class PeerState
+{
+    /// <summary>Beats in a row after which a link is trusted again.</summary>
+    internal const int TrustAfter = 3;
+
+    private readonly long[] _heard = [long.MinValue, long.MinValue, long.MinValue];
+    private readonly int[] _inRow = new int[Links.Count];
+
+    /// <summary>Its last beat.</summary>
+    public Beat Last;
+
+    /// <summary>True if it is not dead.</summary>
+    public bool Alive { get; internal set; }
+
+    /// <summary>Incarnation that its beats proved; 0 if none has yet.</summary>
+    public ulong Incarnation { get; internal set; }
+
+    /// <summary>Bit per link: its beats arrive there and it reports its traffic links up.</summary>
+    public byte UsableOn { get; internal set; }
+
+    /// <summary>How often this box has counted its present incarnation dead.</summary>
+    public ushort Deaths { get; internal set; }
+
+    /// <summary>What it said last of how often it counted us dead; -1 before its first word.</summary>
+    internal int DeathsOfUs { get; set; } = -1;
+
+    /// <summary>Number of the newest beat: one that was overtaken on another link proves life, no more.</summary>
+    internal ulong Newest { get; set; }
+
+    internal long DeafUntil { get; set; } = long.MinValue;
+
+    internal bool SkewAlarm { get; set; }
+
+    internal bool ListAlarm { get; set; }
+
+    internal bool AnyHeard(long awake, long bound)
+    {
+        for (int l = 0; l < Links.Count; l++) if (_heard[l] != long.MinValue && awake - _heard[l] <= bound) return true;
+        return false;
+    }
+
+    internal bool Hears(int link, long awake, long bound) => _heard[link] != long.MinValue && awake - _heard[link] <= bound && _inRow[link] >= TrustAfter;
+
+    internal void Heard(int link, long awake, long bound)
+    {
+        _inRow[link] = _heard[link] != long.MinValue && awake - _heard[link] <= bound ? Math.Min(_inRow[link] + 1, TrustAfter) : 1;
+        _heard[link] = awake;
+    }
+
+    /// <summary>When the next link falls silent.</summary>
+    internal long NextSilence(long awake, long bound)
+    {
+        long next = long.MaxValue;
+        for (int l = 0; l < Links.Count; l++) if (_heard[l] != long.MinValue && awake - _heard[l] <= bound) next = Math.Min(next, _heard[l] + bound);
+        return next;
+    }
+
+    internal void Forget()
+    {
+        for (int l = 0; l < Links.Count; l++) (_heard[l], _inRow[l]) = (long.MinValue, 0);
+    }
+}

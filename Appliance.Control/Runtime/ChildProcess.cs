@@ -1,0 +1,121 @@
+using System.ComponentModel;
+using System.Diagnostics;
+using System.Globalization;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>
+/// One child of the supervisor, over all its lives: the same executable with other arguments. It dies
+/// with the supervisor, is started again at once when it lived for a while, and after a
+/// growing pause when it did not. Used by the supervisor's thread only: the bond of <see cref="BindToSupervisor"/> is to that thread.
+/// </summary>
+internal sealed class ChildProcess(string name, string[] arguments, (string Name, string Value)[] environment, Action changed) : IDisposable
+{
+    private const string SupervisorVariable = "APPLIANCE_SUPERVISOR";
+    private const long ShortLifeNs = 2_000_000_000, FirstPauseNs = 50_000_000, LongestPauseNs = 5_000_000_000;
+
+    private Process? _process;
+    private long _startedAt;
+    private int _shortLives;
+
+    /// <summary>What it is.</summary>
+    public string Name { get; } = name;
+
+    /// <summary>Process id, 0 while it does not run.</summary>
+    public int Pid { get; private set; }
+
+    /// <summary>How often it was started again.</summary>
+    public int Restarts { get; private set; }
+
+    /// <summary>When it is to be started (again), clock of <see cref="Clock"/>; never while it runs.</summary>
+    public long StartAt { get; private set; } = long.MaxValue;
+
+    /// <summary>Exit code of its last life; 128 + signal if a signal ended it.</summary>
+    public int ExitCode { get; private set; }
+
+    /// <summary>Called by a child, first thing: it is killed when its supervisor ends. Without effect if no supervisor started it.</summary>
+    public static void BindToSupervisor()
+    {
+        string? parent = Environment.GetEnvironmentVariable(SupervisorVariable);
+        if (int.TryParse(parent, CultureInfo.InvariantCulture, out int pid) && !ProcessNative.DieWith(pid)) Environment.Exit(1);
+    }
+
+    /// <summary>Asks for a start by the next <see cref="StartIfDue"/>.</summary>
+    public void StartSoon() => StartAt = 0;
+
+    /// <summary>Starts it if it is time; null, or why it could not be started.</summary>
+    public string? StartIfDue(long now)
+    {
+        if (now < StartAt) return null;
+        StartAt = long.MaxValue;
+        string program = Environment.ProcessPath ?? throw new InvalidOperationException("the path of this program is not known");
+        var start = new ProcessStartInfo(program) { UseShellExecute = false };
+        if (Path.GetFileNameWithoutExtension(program) == "dotnet") start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "appliance.dll"));
+        foreach (string argument in arguments) start.ArgumentList.Add(argument);
+        foreach ((string variable, string value) in environment) start.Environment[variable] = value;
+        start.Environment[SupervisorVariable] = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
+        _process?.Dispose();
+        _process = new Process { StartInfo = start, EnableRaisingEvents = true };
+        _process.Exited += (_, _) => changed();
+        if (_startedAt != 0) Restarts++;
+        _startedAt = now;
+        try
+        {
+            _process.Start();
+            Pid = _process.Id;
+            return null;
+        }
+        catch (Win32Exception e)
+        {
+            _process.Dispose();
+            _process = null;
+            ScheduleRestart(now);
+            return e.Message;
+        }
+    }
+
+    /// <summary>True once after each end; then <see cref="ExitCode"/> and <see cref="StartAt"/> are set.</summary>
+    public bool HasEnded(long now)
+    {
+        if (Pid == 0 || _process is not { HasExited: true }) return false;
+        ExitCode = _process.ExitCode;
+        Pid = 0;
+        ScheduleRestart(now);
+        return true;
+    }
+
+    /// <summary>Why it ended, in words.</summary>
+    public string Cause => ExitCode switch
+    {
+        0 => "it ended of its own accord",
+        > 128 => $"killed by signal {ExitCode - 128}",
+        _ => $"it failed with exit code {ExitCode}",
+    };
+
+    /// <summary>Asks it to end, waits, kills it if that did not help; true if asking was enough (or it did not run).</summary>
+    public bool End(TimeSpan patience)
+    {
+        StartAt = long.MaxValue;
+        if (Pid == 0 || _process is null) return true;
+        ProcessNative.Signal(Pid, ProcessNative.SigTerm);
+        bool ended = _process.WaitForExit(patience);
+        if (!ended)
+        {
+            ProcessNative.Signal(Pid, ProcessNative.SigKill);
+            _process.WaitForExit();
+        }
+        ExitCode = _process.ExitCode;
+        Pid = 0;
+        return ended;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _process?.Dispose();
+
+    private void ScheduleRestart(long now)
+    {
+        _shortLives = now - _startedAt < ShortLifeNs ? _shortLives + 1 : 0;
+        long pause = _shortLives <= 1 ? 0 : Math.Min(LongestPauseNs, FirstPauseNs << Math.Min(_shortLives - 2, 10));
+        StartAt = now + pause;
+    }
+}

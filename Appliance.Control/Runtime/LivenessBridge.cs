@@ -1,0 +1,99 @@
+using Appliance.Control.Failover;
+using Appliance.Control.Replication;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.State;
+using Membership = Appliance.DataPath.Paths.Membership;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>
+/// Turns what liveness reports into what the worker and replication must know: a membership
+/// (owner table built here, swapped by the worker) before the death that it follows from, the
+/// set of boxes that replication waits for, verdicts after a pause. I/O-free; one thread.
+/// </summary>
+public sealed class LivenessBridge(LivenessCore core, byte self, Membership membership, SpscQueue<SpliceCommand> toWorker)
+{
+    private readonly byte[] _factors = new byte[NodeIds.Max];
+    private ulong _usable, _live, _died;
+    private uint _version;
+    private bool _dirty;
+
+    /// <summary>Peers that live, as last told; replication's <see cref="Replicator.SetLive"/> is the caller's to call.</summary>
+    public ulong LivePeers => core.Alive;
+
+    /// <summary>Called for every report, after the bridge has acted on it.</summary>
+    public Action<LivenessEvent>? Reported { get; set; }
+
+    /// <summary>True if a command was posted since the caller cleared it: wake the worker.</summary>
+    public bool MustWake { get; set; }
+
+    /// <summary>Takes all reports, and posts what follows from them as far as the worker has room. Call after each step of the core.</summary>
+    public void Pump()
+    {
+        while (core.TryTake(out LivenessEvent report))
+        {
+            switch (report.Kind)
+            {
+                case LivenessEventKind.NodeDied:
+                    _died |= 1ul << report.Node;
+                    _dirty = true;
+                    break;
+                case LivenessEventKind.NodeUp:
+                case LivenessEventKind.MembershipChanged:
+                    _dirty = true;
+                    break;
+                case LivenessEventKind.PauseResolved:
+                    Post(new SpliceCommand { Kind = SpliceCommandKind.PauseVerdict, Node = (byte)report.Value });
+                    break;
+            }
+            Reported?.Invoke(report);
+        }
+        if (_dirty) PostMembership();
+    }
+
+    /// <summary>Takes the workload factors of the latest beats over; now and then is enough.</summary>
+    public void UpdateFactors()
+    {
+        for (byte node = 0; node < NodeIds.Max; node++) _factors[node] = node == self ? OwnFactor : FactorOf(node);
+        membership.SetFactors(_factors);
+    }
+
+    /// <summary>This box's own workload factor (1..255).</summary>
+    public byte OwnFactor { get; set; } = 255;
+
+    private void PostMembership()
+    {
+        ulong live = core.Alive | (1ul << self);
+        if (core.Table != _usable || live != _live || (uint)core.TableVersion != _version)
+        {
+            MembershipSlot? slot = membership.Prepare(out byte number);
+            // The worker has not taken the last one yet: again at the next call.
+            if (slot is null) return;
+            slot.Usable = core.Table;
+            slot.Live = live;
+            slot.Version = (uint)core.TableVersion;
+            UpdateFactors();
+            _factors.CopyTo(slot.Factors, 0);
+            if (slot.Table.Usable != slot.Usable || slot.Usable == 0) slot.Table.Rebuild(slot.Usable);
+            (_usable, _live, _version) = (slot.Usable, live, slot.Version);
+            membership.Posted(number);
+            Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
+        }
+        for (byte node = 0; _died != 0; node++)
+        {
+            if ((_died >> node & 1) == 0) continue;
+            _died &= ~(1ul << node);
+            Post(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = node });
+        }
+        _dirty = false;
+    }
+
+    private byte FactorOf(byte node) => core.Peer(node) is { } peer ? (byte)Math.Clamp(peer.Last.Workload >> 8, 1, 255) : (byte)255;
+
+    private void Post(in SpliceCommand command)
+    {
+        toWorker.TryEnqueue(command);
+        MustWake = true;
+    }
+}

@@ -1,0 +1,80 @@
+using System.Text.Json.Nodes;
+using Appliance.Control.Model;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>
+/// The manager process: reads the engine's memory, logs what the engine reports, answers `show`.
+/// It holds nothing that a successor could not read again, and the engine never waits for it, so
+/// it may die at any time.
+/// </summary>
+public sealed class ManagerHost : IDisposable
+{
+    private const int PollMs = 50;
+
+    private readonly string _directory;
+    private readonly StructuredLog _log;
+    private readonly EngineEventLog _events;
+    private readonly ShowService _show;
+    private readonly Lock _gate = new();
+    private EngineView? _engine;
+    private DateTime _announcedAt;
+    private ulong _lost;
+
+    /// <summary>For the engine of a run directory, with the configuration that runs.</summary>
+    public ManagerHost(Configuration configuration, CompiledConfiguration compiled, string directory, StructuredLog log)
+    {
+        _directory = directory;
+        _log = log;
+        _events = new EngineEventLog(compiled.Box, log);
+        _show = new ShowService(configuration, compiled);
+    }
+
+    /// <summary>Until <paramref name="stop"/> is set.</summary>
+    /// <exception cref="IOException">The socket cannot be made.</exception>
+    public void Run(WaitHandle stop)
+    {
+        using ShowServer server = new(RunDirectory.SocketPath(_directory), Answer);
+        do
+        {
+            lock (_gate) Poll();
+        }
+        while (!stop.WaitOne(PollMs));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _engine?.Dispose();
+
+    private JsonObject Answer(ShowQuery query)
+    {
+        lock (_gate) return _show.Document(query, _engine);
+    }
+
+    private void Poll()
+    {
+        Reopen();
+        if (_engine is null) return;
+        while (_engine.Events.TryRead(out EngineEvent e)) _events.Write(e, Clock.WallMs);
+        ulong lost = _engine.Events.Lost;
+        if (lost > _lost) _events.WriteLost(lost - _lost);
+        _lost = lost;
+    }
+
+    // A new engine replaces the file that names its memory.
+    private void Reopen()
+    {
+        DateTime announced = File.GetLastWriteTimeUtc(EngineFiles.AddressPath(_directory));
+        if (announced == _announcedAt) return;
+        if (EngineView.Open(_directory) is not { } opened) return;
+        _announcedAt = announced;
+        if (opened.Address.Incarnation == _engine?.Address.Incarnation)
+        {
+            opened.Dispose();
+            return;
+        }
+        _engine?.Dispose();
+        _engine = opened;
+        _lost = opened.Events.Lost;
+        _log.Debug("manager", "engine-opened", ("pid", opened.Address.Pid), ("incarnation", opened.Address.Incarnation));
+    }
+}

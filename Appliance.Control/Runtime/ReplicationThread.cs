@@ -1,0 +1,164 @@
+using Appliance.Control.Model;
+using Appliance.Control.Replication;
+using Appliance.Control.Sealing;
+using Appliance.DataPath.Flow;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>
+/// The thread of replication: the worker's messages out, peers' records in, as they come; sleeps in
+/// poll. Reads the splice tables without locks (for full transfers and questions), hence reports to <see cref="Quiescence"/>.
+/// </summary>
+public sealed class ReplicationThread : IDisposable
+{
+    private const long LongestSleepNs = 50_000_000, StatusEveryNs = 50_000_000, DrainWaitNs = 5_000_000;
+
+    private readonly UdpPeerSocket _socket;
+    private readonly Replicator _replicator;
+    private readonly RecordBridge _bridge;
+    private readonly WorkerThread _worker;
+    private readonly EngineStatus _status;
+    private readonly EngineEventRing _report;
+    private readonly ulong _peers;
+    private readonly Quiescence _quiescence;
+    private readonly int _reader;
+    private readonly Waiter _waiter;
+    private readonly Thread _thread;
+    private ulong _live, _applied;
+    private bool _wasRefilled;
+    private volatile bool _stop, _refilled;
+
+    /// <summary>Opens the socket and composes bridge and replicator.</summary>
+    public ReplicationThread(
+        BoxSettings settings, ClusterKeys keys, Incarnation me, DataPath.Splice.SpliceTable splices, WorkerThread worker,
+        DataPath.Memory.SpscQueue<SpliceCommand> toWorker, DataPath.Memory.SpscQueue<SpliceEvent> fromWorker, EngineStatus status, EngineEventRing report, Quiescence quiescence)
+    {
+        _worker = worker;
+        _status = status;
+        _report = report;
+        _quiescence = quiescence;
+        _reader = quiescence.Register();
+        _socket = new UdpPeerSocket(settings.SyncAddress, UdpPeerSocket.DefaultPort);
+        foreach (PeerBox peer in settings.Peers)
+        {
+            _peers |= 1ul << peer.Id;
+            _socket.AddPeer(peer.Id, peer.Address, UdpPeerSocket.DefaultPort);
+        }
+        _bridge = new RecordBridge(splices, toWorker, fromWorker, () => Drain(toWorker));
+        _replicator = new Replicator(settings.Node, _peers, me, keys, _bridge, _bridge, _socket);
+        _bridge.Connect(_replicator);
+        _waiter = new Waiter([_socket.PollHandle]);
+        _thread = new Thread(Run) { Name = "replication", IsBackground = true, Priority = ThreadPriority.AboveNormal };
+    }
+
+    /// <summary>True once every live peer's table has come in whole.</summary>
+    public bool IsRefilled => _refilled;
+
+    /// <summary>Peers whose host said that nobody listens there, since the last call; a told death.</summary>
+    public ulong TakeRefused() => Interlocked.Exchange(ref _refused, 0);
+
+    private ulong _refused;
+
+    /// <summary>Starts.</summary>
+    public void Start() => _thread.Start();
+
+    /// <summary>Liveness: these peers live.</summary>
+    public void SetLive(ulong live)
+    {
+        Volatile.Write(ref _live, live);
+        _waiter.Wake();
+    }
+
+    /// <summary>The worker left messages.</summary>
+    public void Wake() => _waiter.Wake();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _stop = true;
+        _waiter.Wake();
+        if (_thread.IsAlive) _thread.Join();
+        _waiter.Dispose();
+        _replicator.Dispose();
+        _socket.Dispose();
+    }
+
+    private void Run()
+    {
+        SchedulingNative.AskForShortSlices();
+        byte[] datagram = new byte[2048];
+        long statusAt = 0;
+        while (!_stop)
+        {
+            _quiescence.Report(_reader);
+            long now = Clock.Now;
+            int work = TakeLive(now) ? 1 : 0;
+            for (int i = 0; i < 256; i++, work++)
+            {
+                int length = _socket.Receive(datagram);
+                if (length <= 0) break;
+                _replicator.Receive(datagram.AsSpan(0, length), now);
+            }
+            work += _bridge.Pump(now);
+            long next = _replicator.Step(now);
+            Volatile.Write(ref _refused, _refused | _socket.TakeRefused());
+            if (_bridge.MustWake)
+            {
+                _bridge.MustWake = false;
+                _worker.Wake();
+            }
+            _refilled = _replicator.IsRefilled;
+            if (now >= statusAt)
+            {
+                statusAt = now + StatusEveryNs;
+                WriteStatus(now);
+            }
+            if (work > 0) continue;
+            _quiescence.Park(_reader);
+            _waiter.Wait(Math.Clamp(next - Clock.Now, 0, LongestSleepNs));
+        }
+    }
+
+    private bool TakeLive(long now)
+    {
+        ulong live = Volatile.Read(ref _live);
+        if (live == _applied) return false;
+        _applied = live;
+        _replicator.SetLive(live, now);
+        _bridge.OnLive(live);
+        return true;
+    }
+
+    // A peer's question must see what was imported before it: the worker is woken, and waited for, shortly.
+    private void Drain(DataPath.Memory.SpscQueue<SpliceCommand> toWorker)
+    {
+        long until = Clock.Now + DrainWaitNs;
+        _worker.Wake();
+        while (toWorker.Count > 0 && Clock.Now < until) Thread.Yield();
+    }
+
+    private void WriteStatus(long now)
+    {
+        for (byte node = 0; node < NodeIds.Max; node++)
+        {
+            if ((_peers >> node & 1) == 0 || _replicator.Link(node) is not { } link) continue;
+            ref PeerStatus peer = ref _status.Peer(node);
+            LinkCounters counters = link.Counters;
+            peer.Refilled = link.Refilled ? 1 : 0;
+            peer.LagOutUs = link.LagNs(now) / 1000;
+            peer.Waiting = link.Waiting;
+            peer.LagInUs = counters.PeerLagMicros;
+            peer.RecordsReceived = counters.RecordsReceived;
+            peer.DatagramsSent = counters.DatagramsSent;
+            peer.DatagramsReceived = counters.DatagramsReceived;
+            peer.Retransmitted = counters.DatagramsLost;
+            peer.ResyncsSent = counters.Resyncs;
+            peer.ResyncsReceived = counters.PeerResyncsEnded;
+        }
+        if (_refilled == _wasRefilled) return;
+        _wasRefilled = _refilled;
+        if (_refilled) _report.Report(EngineEventKind.Refilled);
+    }
+}

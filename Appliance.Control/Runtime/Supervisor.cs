@@ -1,0 +1,122 @@
+using Appliance.Control.Model;
+
+namespace Appliance.Control.Runtime;
+
+/// <summary>
+/// `appliance run`: keeps an engine and a manager alive, each for itself. Sleeps unless one of them
+/// ends or a signal comes. An engine that ends before it ever ran ends the whole: what it lacks
+/// (an interface, a privilege) does not come by trying again. Runs on one thread, which must not end before its children.
+/// </summary>
+public sealed class Supervisor : IDisposable
+{
+    private const string Component = "supervisor";
+    private const int AnnouncementPollMs = 10;
+    private static readonly TimeSpan EnginePatience = TimeSpan.FromSeconds(3), ManagerPatience = TimeSpan.FromSeconds(1);
+
+    // Methods are compiled fully at their first use: the engine is as fast in its first second as
+    // later, and no counters are planted. No diagnostic socket, in /tmp or elsewhere.
+    private static readonly (string, string)[] EngineEnvironment = [("DOTNET_EnableDiagnostics", "0"), ("DOTNET_TieredPGO", "0"), ("DOTNET_TC_QuickJit", "0")];
+    private static readonly (string, string)[] ManagerEnvironment = [("DOTNET_EnableDiagnostics", "0")];
+
+    private readonly RunDirectory _directory;
+    private readonly StructuredLog _log;
+    private readonly ChildProcess _engine, _manager;
+    private readonly SemaphoreSlim _changed = new(0);
+    private readonly DateTimeOffset _since = DateTimeOffset.UtcNow;
+    private volatile bool _stop;
+    private bool _engineRan;
+
+    /// <summary>For a directory that this process holds, with the configuration as text.</summary>
+    public Supervisor(RunDirectory directory, string configuration, StructuredLog log, bool jsonLog)
+    {
+        _directory = directory;
+        _log = log;
+        directory.RemoveLeftovers();
+        directory.WriteConfiguration(configuration);
+        string[] tail = [directory.ConfigurationPath, directory.FullPath];
+        _engine = new ChildProcess("engine", ["engine", .. tail], EngineEnvironment, Wake);
+        _manager = new ChildProcess("manager", ["manager", .. tail, .. jsonLog ? (string[])["--json-log"] : []], ManagerEnvironment, Wake);
+    }
+
+    /// <summary>Called by a child, first thing: it is killed when its supervisor ends. Without effect if no supervisor started it.</summary>
+    public static void BindChild() => ChildProcess.BindToSupervisor();
+
+    /// <summary>Ends <see cref="Run"/>; from any thread.</summary>
+    public void Stop()
+    {
+        _stop = true;
+        Wake();
+    }
+
+    /// <summary>Until <see cref="Stop"/>; false if the engine could not be started at all, which has been said.</summary>
+    public bool Run()
+    {
+        _engine.StartSoon();
+        bool good = true;
+        while (good && !_stop)
+        {
+            Start(_engine);
+            Start(_manager);
+            _changed.Wait(_engineRan ? PauseMs() : AnnouncementPollMs);
+            if (!_engineRan && EngineFiles.ReadAddress(_directory.FullPath)?.Pid == _engine.Pid && _engine.Pid != 0)
+            {
+                _engineRan = true;
+                _manager.StartSoon();
+            }
+            good = !NoteEnd(_engine) || _engineRan;
+            NoteEnd(_manager);
+        }
+        if (!good) _log.Error(Component, "engine-failed", "it ended before it ran; what it needs is said above", ("exit", _engine.ExitCode));
+        EndAll();
+        return good;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _engine.Dispose();
+        _manager.Dispose();
+        _changed.Dispose();
+    }
+
+    private void Wake() => _changed.Release();
+
+    private int PauseMs()
+    {
+        long next = Math.Min(_engine.StartAt, _manager.StartAt);
+        return next == long.MaxValue ? Timeout.Infinite : (int)Math.Clamp((next - Clock.Now + 999_999) / 1_000_000, 0, 60_000);
+    }
+
+    private void Start(ChildProcess child)
+    {
+        int before = child.Pid;
+        if (child.StartIfDue(Clock.Now) is { } problem) _log.Error(Component, "start-failed", problem, ("process", child.Name));
+        if (child.Pid == before) return;
+        _log.Info(Component, "started", ("process", child.Name), ("pid", child.Pid), ("restarts", child.Restarts));
+        WriteState();
+    }
+
+    private bool NoteEnd(ChildProcess child)
+    {
+        int pid = child.Pid;
+        if (!child.HasEnded(Clock.Now)) return false;
+        if (!_stop) _log.Warning(Component, "ended", child.Cause, ("process", child.Name), ("pid", pid));
+        if (child == _engine) EngineFiles.RemoveUnannounced(_directory.FullPath, pid);
+        WriteState();
+        return true;
+    }
+
+    private void EndAll()
+    {
+        if (_stop) _log.Info(Component, "stopping");
+        int engine = _engine.Pid;
+        if (!_engine.End(EnginePatience)) _log.Warning(Component, "killed", $"it did not leave within {EnginePatience.TotalSeconds:0} s", ("process", "engine"));
+        if (engine != 0) EngineFiles.RemoveUnannounced(_directory.FullPath, engine);
+        WriteState();
+        if (!_manager.End(ManagerPatience)) _log.Warning(Component, "killed", $"it did not end within {ManagerPatience.TotalSeconds:0} s", ("process", "manager"));
+        if (_stop) _log.Info(Component, "stopped");
+    }
+
+    private void WriteState() =>
+        _directory.Write(new RunState(Environment.ProcessId, _engine.Pid, _manager.Pid, _since, new RestartCounts(_engine.Restarts, _manager.Restarts)));
+}
