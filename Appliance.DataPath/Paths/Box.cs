@@ -118,6 +118,9 @@ public sealed class Box : ISpliceHost, IDisposable
     public bool HasLivePeers => Membership.HasOthers(Config.Self);
 
     /// <inheritdoc/>
+    public bool IsTableFull => Splices.IsFull;
+
+    /// <inheritdoc/>
     public bool IsDraining { get; private set; }
 
     /// <summary>When the box wants to run again without a frame or a command, ns.</summary>
