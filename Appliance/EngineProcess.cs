@@ -34,7 +34,7 @@ public static class EngineProcess
         try
         {
             using EngineHost engine = new(compiled, key, Clock.WallMs);
-            engine.Start();
+            engine.Start(earlier);
             engine.Files.Announce(runDirectory);
             EngineFiles.RemoveLeftovers(earlier);
             stop.Wait();

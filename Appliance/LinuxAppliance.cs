@@ -3,6 +3,8 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using Appliance.Control.Model;
 using Appliance.Control.Runtime;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
 
 namespace Appliance;
 
@@ -52,7 +54,24 @@ internal sealed class LinuxAppliance : IAppliance
     }
 
     /// <inheritdoc/>
-    public int Replay(ReplayRequest request) => Fail(request.Terminal, "not yet");
+    public int Replay(ReplayRequest request)
+    {
+        if (request.Configuration.Interface(LinkRole.Sync) is { } sync && request.Inputs.ContainsKey(sync.Name))
+            return Fail(request.Terminal, $"'{sync.Name}' is the sync link: it belongs to the host, and no frame of it comes to the data path");
+        KeyFileResult? key = request.Configuration.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
+        if (key?.Error is { } unusable) request.Terminal.Error.WriteLine($"appliance: {unusable}; a fixed key is used, so cookies of the captures are not recognised");
+        try
+        {
+            using ReplayRun replay = new(request.Compiled, key?.Key?.Current ?? new byte[ClusterKey.Length], request.Inputs, request.OutputDirectory);
+            ReplaySummary s = replay.Run();
+            request.Terminal.Output.WriteLine($"{s.Frames} frames: {s.Transmitted} transmitted, {s.Held} held, {s.Consumed} consumed, {s.Dropped} dropped; see {Path.Combine(request.OutputDirectory, "verdicts.jsonl")}");
+            return ExitCodes.Ok;
+        }
+        catch (Exception e) when (e is PcapException or IOException or UnauthorizedAccessException)
+        {
+            return Fail(request.Terminal, e.Message);
+        }
+    }
 
     private static int Fail(Terminal terminal, string sentence)
     {

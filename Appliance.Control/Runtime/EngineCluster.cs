@@ -65,6 +65,9 @@ public sealed class EngineCluster : IDisposable
         _cookies = new Timer(_ => _box.Cookies.Prepare(Clock.WallMs / 1000), null, 1000, 1000);
     }
 
+    /// <summary>True if there are other boxes.</summary>
+    public bool HasPeers => _liveness is not null;
+
     /// <summary>The worker left messages for replication.</summary>
     public void WakeReplication() => _replication?.Wake();
 

@@ -27,6 +27,7 @@ public sealed class EngineHost : IDisposable
     private readonly WorkerThread _worker;
     private readonly EngineEventRing _report;
     private readonly EngineCluster _cluster;
+    private readonly SpscQueue<SpliceCommand> _fromReplication;
 
     /// <summary>Opens everything; on failure nothing is left behind.</summary>
     /// <exception cref="PortException">An interface is missing, or a privilege.</exception>
@@ -40,23 +41,26 @@ public sealed class EngineHost : IDisposable
         Quiescence quiescence = new();
         _membership = new Membership(NameHashes(config.Nodes));
         SpscQueue<SpliceEvent> events = new(QueueLength);
-        SpscQueue<SpliceCommand> fromReplication = new(QueueLength), fromLiveness = new(1024);
+        _fromReplication = new SpscQueue<SpliceCommand>(QueueLength);
+        SpscQueue<SpliceCommand> fromLiveness = new(1024);
         ulong seed = (ulong)Random.Shared.NextInt64();
         _box = new Box(config, _files.ToBoxMemory(seed, quiescence), _ports, _membership, events, Clock.Now, Clock.WallMs);
-        Worker worker = new(_box, _ports, [fromLiveness, fromReplication]);
+        Worker worker = new(_box, _ports, [fromLiveness, _fromReplication]);
         _worker = new WorkerThread(worker, _ports, events, _files.Status, quiescence);
-        _cluster = new EngineCluster(settings, key, _box, _membership, _worker, events, fromReplication, fromLiveness, _files.Status, _report, quiescence);
+        _cluster = new EngineCluster(settings, key, _box, _membership, _worker, events, _fromReplication, fromLiveness, _files.Status, _report, quiescence);
         _worker.EventsWaiting = _cluster.WakeReplication;
     }
 
     /// <summary>The shared files, to be announced once the engine runs.</summary>
     public EngineFiles Files => _files;
 
-    /// <summary>Starts the threads and returns when the box may carry packets (or the wait for its backends and peers is over).</summary>
-    public void Start()
+    /// <summary>Starts the threads, refills from an <paramref name="earlier"/> engine's tables if there is no peer to do it, and returns when the box may carry packets (or the wait for its backends and peers is over).</summary>
+    public void Start(EngineAddress? earlier)
     {
         _report.Report(EngineEventKind.Started);
+        Warmup.Run();
         _worker.Start();
+        if (earlier is not null && !_cluster.HasPeers) TableRefill.Run(earlier, _fromReplication, _worker.Wake);
         _cluster.Start();
         long giveUp = Clock.Now + ProbeGraceNs;
         while (Clock.Now < giveUp && !_box.IsProfiled) Thread.Sleep(1);

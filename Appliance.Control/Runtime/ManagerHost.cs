@@ -54,7 +54,7 @@ public sealed class ManagerHost : IDisposable
     {
         Reopen();
         if (_engine is null) return;
-        while (_engine.Events.TryRead(out EngineEvent e)) _events.Write(e);
+        while (_engine.Events.TryRead(out EngineEvent e)) _events.Write(e, Clock.WallMs);
         ulong lost = _engine.Events.Lost;
         if (lost > _lost) _events.WriteLost(lost - _lost);
         _lost = lost;

@@ -192,7 +192,6 @@ public sealed class PeerMessages
         Handshake? handshake = _box.Handshakes.Find(key)
             ?? _box.Handshakes.Begin(key, service, default, new TcpSeq(record.A), new TcpSeq(record.B), _box.Now, out _);
         if (handshake is null || handshake.A.Value != record.A) return;
-        if (record.P > 0) ProxyV2.Write(_box.Handshakes.Buffers.WithPrefix(handshake.Buffer, record.P, 0), key, default);
         _box.Statistics[Counter.HandshakesTakenOver]++;
         _box.Joiner.TakeOverDelivery(handshake, index);
     }

@@ -34,8 +34,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         host.Statistics[Counter.HeadsComplete]++;
         handshake.Pool = decision.Pool;
         handshake.IsIdempotent = decision.IsIdempotent;
-        handshake.RecordId = RecordIdOf(handshake);
         handshake.Prefix = decision.Pool!.SendsProxyHeader ? ProxyV2.LengthOf(handshake.ClientKey, 0) : 0;
+        table.WritePrefix(handshake);
         handshake.StepEnds = host.Now + MaxSynNs;
         if (handshake.TakenOver && host.HasLivePeers) AskPeers(handshake);
         else Choose(handshake);
@@ -123,10 +123,6 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         ResetBackend(handshake);
         table.End(handshake);
     }
-
-    /// <summary>Same on every box: hash of (client tuple, a, b); never 0.</summary>
-    public static ulong RecordIdOf(Handshake handshake) =>
-        handshake.ClientKey.Hash(((ulong)handshake.A.Value << 32) | handshake.B.Value) | 1;
 
     private void AskPeers(Handshake handshake)
     {

@@ -45,7 +45,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         _answered.Add(SynHash(key, a), host.Now);
         host.Statistics[Counter.CookiesSent]++;
 
-        TcpSegmentSpec answer = ToClient(key, b, a + 1, TcpFlags.Syn | TcpFlags.Ack, profile.FirstWindow);
+        TcpSegmentSpec answer = ToClient(key, b, a + 1, TcpFlags.Syn | TcpFlags.Ack, new ClientWindow(service, profile, scales).Promised);
         answer.Mss = profile.Mss;
         if (scales) answer.WindowScale = profile.WindowScale;
         answer.SackPermitted = agreed.Sack;
@@ -188,21 +188,14 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
 
     private void AckEarly(Handshake handshake, int upTo)
     {
-        handshake.Acked = Math.Max(handshake.Acked, upTo);
+        handshake.Acked = Math.Max(handshake.Acked, WindowOf(handshake).Acknowledge(upTo, out ushort window));
         host.Statistics[Counter.EarlyAcks]++;
-        TcpSegmentSpec ack = ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 1u + (uint)handshake.Acked, TcpFlags.Ack, FirstWindow(handshake));
+        TcpSegmentSpec ack = ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 1u + (uint)handshake.Acked, TcpFlags.Ack, window);
         Stamp(handshake, ref ack);
         host.Send(FlowDirection.ToClient, ref ack, default, 0);
     }
 
-    /// <summary>The window after the handshake is scaled; ours promises what the first one did.</summary>
-    private ushort FirstWindow(Handshake handshake)
-    {
-        PoolProfile profile = host.ProfileOf(handshake.Service);
-        int shift = handshake.Agreed.HasScale ? profile.WindowScale : 0;
-        // Rounded up: the right edge that the SYN-ACK promised must not shrink.
-        return (ushort)((profile.FirstWindow + (1 << shift) - 1) >> shift);
-    }
+    private ClientWindow WindowOf(Handshake handshake) => new(handshake.Service, host.ProfileOf(handshake.Service), handshake.Agreed.HasScale);
 
     private void Stamp(Handshake handshake, ref TcpSegmentSpec spec)
     {
@@ -244,7 +237,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     private void CloseEmpty(Handshake handshake)
     {
         handshake.State = HandshakeState.Closing;
-        TcpSegmentSpec fin = ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 2u, TcpFlags.Fin | TcpFlags.Ack, FirstWindow(handshake));
+        WindowOf(handshake).Acknowledge(0, out ushort window);
+        TcpSegmentSpec fin = ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 2u, TcpFlags.Fin | TcpFlags.Ack, window);
         Stamp(handshake, ref fin);
         host.Send(FlowDirection.ToClient, ref fin, default, 0);
         table.Schedule(handshake, host.Now + ClosingNs);

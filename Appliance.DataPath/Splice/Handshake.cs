@@ -144,6 +144,9 @@ public sealed class Handshake(int index)
     /// <summary>True if nothing but the cookie is known: the connection may still be a stray packet.</summary>
     public bool HasBytes => Ranges.Contiguous > 0;
 
+    /// <summary>Id of a connection's record, the same on every box: hash of (client tuple, a, b); never 0.</summary>
+    public static ulong IdOf(in FlowKey key, TcpSeq a, TcpSeq b) => key.Hash(((ulong)a.Value << 32) | b.Value) | 1;
+
     /// <summary>Makes the slot ready for a new connection.</summary>
     public void Begin(in FlowKey key, Service service, CookieOptions agreed, TcpSeq a, TcpSeq b, long now)
     {
@@ -165,7 +168,7 @@ public sealed class Handshake(int index)
         HeadProgress = default;
         StepEnds = 0;
         Acked = Confirmed = Offered = Attempt = Tries = Prefix = 0;
-        RecordId = 0;
+        RecordId = IdOf(key, a, b);
         Created = LastProgress = now;
         Deadline = Next = 0;
     }

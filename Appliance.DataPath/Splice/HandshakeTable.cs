@@ -76,6 +76,12 @@ public sealed class HandshakeTable
         return handshake;
     }
 
+    /// <summary>Puts the bytes that come in front of the request (PROXY header) in front of it.</summary>
+    public void WritePrefix(Handshake handshake)
+    {
+        if (handshake.Prefix > 0) ProxyV2.Write(Buffers.WithPrefix(handshake.Buffer, handshake.Prefix, 0), handshake.ClientKey, default);
+    }
+
     /// <summary>Makes the handshake known by its backend's tuple too.</summary>
     public void SetServerKey(Handshake handshake, in FlowKey key)
     {

@@ -60,6 +60,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         table.RemoveServerKey(handshake);
         handshake.Real = new Real(held.Real, held.RealPort, 1);
         handshake.Prefix = held.P;
+        table.WritePrefix(handshake);
         handshake.Record = record;
         Release(handshake);
     }
@@ -111,6 +112,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         handshake.Record = record;
         handshake.RecordId = held.Id;
         handshake.Prefix = held.P;
+        table.WritePrefix(handshake);
         handshake.Acked = (int)(held.AckFloor - (held.A + 1));
         if (handshake.Ranges.Contiguous < handshake.Acked)
         {

@@ -98,6 +98,7 @@ internal sealed class Scenario
         {
         }
         if (World.Events >= Options.MaxEvents) World.Violate("event storm");
+        Options.Finish?.Invoke(this);
         ScenarioResult result = Judge();
         Router.FreeBuffers();
         foreach (SimHost server in Servers) server.FreeBuffers();
@@ -164,6 +165,7 @@ internal sealed class Scenario
             var app = new ServerApp(Traffic, Ledger, index, World);
             ServerApps.Add(app);
             TcpProfile profile = TcpProfile.Draw(random, SimRandom.Hash(World.Seed ^ (1000 + (ulong)index)), Options.Mtu, !key.Local.IsV4);
+            profile = Options.ServerOffers(World.Seed, index, profile);
             return (Options.AdjustServer(profile with { SuperFrameBytes = Options.Offloads ? 60_000 : 0 }), app);
         };
         return host;

@@ -48,6 +48,12 @@ internal sealed record ScenarioOptions
     /// <summary>Changes a drawn server profile (all reals of a pool alike).</summary>
     public Func<TcpProfile, TcpProfile> AdjustServer { get; init; } = profile => profile;
 
+    /// <summary>What a server's machine offers on all its connections: from (seed, server, drawn profile); a backend that changes its mind breaks its promise.</summary>
+    public Func<ulong, int, TcpProfile, TcpProfile> ServerOffers { get; init; } = (_, _, profile) => profile;
+
+    /// <summary>Called when the run is over, before it is judged: boxes are asked what they hold.</summary>
+    public Action<Scenario>? Finish { get; init; }
+
     /// <summary>Virtual time after which what is not over counts as stuck.</summary>
     public long LimitNs { get; init; } = 300 * SimWorld.Second;
 

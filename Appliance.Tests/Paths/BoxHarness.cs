@@ -1,0 +1,279 @@
+using Appliance.DataPath.Balance;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.Runtime;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+using NUnit.Framework;
+
+namespace Appliance.Tests.Paths;
+
+/// <summary>
+/// One real box and worker on two memory wires in virtual time, between scripted ends. What the box
+/// sends is sorted into <see cref="ToClient"/> and <see cref="ToServer"/>; its questions for MACs and its probes are
+/// answered here and are not seen by tests. Every frame that leaves must have right checksums unless <see cref="JudgeChecksums"/> is off.
+/// </summary>
+internal sealed class BoxHarness : IDisposable
+{
+    public const ushort ServicePort = 80, RealPort = 8080;
+    private const long StartWallMs = 1_700_000_000_000;
+
+    private readonly MemoryWire[] _wires;
+    private readonly Worker _worker;
+    private readonly SpscQueue<SpliceCommand> _commands = new(1024);
+    private readonly SpscQueue<SpliceEvent> _events = new(1024);
+    private readonly FrameBatch _batch = new(64);
+    private readonly Membership _membership;
+    private readonly byte[] _scratch = GC.AllocateArray<byte>(70_000, pinned: true);
+
+    public BoxHarness(BoxOptions? options = null)
+    {
+        Options = options ?? new BoxOptions();
+        bool v6 = Options.V6;
+        Virtual = Ip(v6 ? "2001:db8:2::10" : "203.0.113.10");
+        ClientAddress = Ip(v6 ? "2001:db8:1::7" : "198.51.100.7");
+        Reals = [.. Enumerable.Range(11, Options.Reals).Select(n => Ip(v6 ? $"fd00::{n}" : $"192.168.1.{n}"))];
+        Pool = new Pool(1, "pool", 1, [.. Reals.Select(r => new Real(r, RealPort, 1))], Options.SendsProxyHeader);
+        Service = new Service(1, "WWW", Virtual, ServicePort, Options.Acked, Options.Share, 40, [], [Pool]);
+        string[] nodes = [.. Enumerable.Range(1, Options.Nodes).Select(n => $"gw{n}")];
+        Links =
+        [
+            new BoxLink(LinkRole.External, "ext", nodes[0])
+            {
+                Address4 = Ip("203.0.113.2"), Prefix4 = 24, Gateway4 = Ip("203.0.113.1"),
+                Address6 = Ip("2001:db8:2::2"), Prefix6 = 64, Gateway6 = Ip("2001:db8:2::1"),
+            },
+            new BoxLink(LinkRole.Internal, "int", nodes[0]) { Address4 = Ip("192.168.1.2"), Prefix4 = 24, Address6 = Ip("fd00::2"), Prefix6 = 64 },
+        ];
+        BoxConfig config = new()
+        {
+            Nodes = nodes,
+            Self = 0,
+            Roles = Options.Roles,
+            Links = Links,
+            InternalGateway4 = Ip("192.168.1.1"),
+            InternalGateway6 = Ip("fd00::1"),
+            Services = new ServiceTable([Service]),
+            ClusterKey = [.. Enumerable.Range(0, 32).Select(i => (byte)i)],
+            Splices = Options.Splices,
+            Handshakes = Options.Handshakes,
+            HandshakesPerSource = Options.HandshakesPerSource,
+            ReplayBytes = 1 << 20,
+        };
+        _wires = [new MemoryWire("ext", "client", 512, Options.Mtu), new MemoryWire("int", "server", 512, Options.Mtu)];
+        FramePort[] ports = [_wires[0].A, _wires[1].A];
+        _membership = new Membership([.. nodes.Select(MaglevTable.NameHash)]);
+        Box = new Box(config, BoxMemory.Private(config.Splices, 77), ports, _membership, _events, Now, WallMs);
+        _worker = new Worker(Box, ports, [_commands]);
+        ulong all = (1ul << Options.Nodes) - 1;
+        Post(all, Options.Live ?? all);
+        Run();
+        Assert.That(Box.IsProfiled, Is.EqualTo(Options.Backend is not null));
+    }
+
+    public BoxOptions Options { get; }
+
+    public Box Box { get; }
+
+    public BoxLink[] Links { get; }
+
+    public Pool Pool { get; }
+
+    public Service Service { get; }
+
+    public IpAddr Virtual { get; }
+
+    public IpAddr ClientAddress { get; }
+
+    public IpAddr[] Reals { get; }
+
+    public long Now { get; private set; } = 1_000_000_000;
+
+    public long WallMs => StartWallMs + Now / 1_000_000;
+
+    public Queue<Segment> ToClient { get; } = new();
+
+    public Queue<Segment> ToServer { get; } = new();
+
+    public bool JudgeChecksums { get; set; } = true;
+
+    /// <summary>Reals that answer neither ARP nor probes.</summary>
+    public HashSet<IpAddr> Unreachable { get; } = [];
+
+    public long Count(Counter counter) => Box.Statistics[counter];
+
+    public long Count(DropReason reason) => Box.Statistics[reason];
+
+    public static IpAddr Ip(string text) => IpAddr.TryParse(text, out IpAddr address) ? address : throw new ArgumentException(text);
+
+    /// <summary>The MAC under which the harness answers for an address.</summary>
+    public static MacAddress MacOf(IpAddr address) => new(0x0600_0000_0000 | (address.Low & 0xffff_ffff));
+
+    public static MacAddress MacOfNode(int node, LinkRole role, FrameMark mark = FrameMark.Handed) => BoxLink.MacOf($"gw{node + 1}", role, mark);
+
+    public ClientEnd Client(ushort port = 40001, uint a = 1000, Offer? offer = null) => new(this, port, a, offer ?? new Offer());
+
+    /// <summary>A client port whose flow node <paramref name="node"/> owns.</summary>
+    public ushort PortOwnedBy(int node)
+    {
+        for (ushort port = 40001; ; port++)
+        {
+            if (Box.OwnerOf(Box.OwnerHash(ClientAddress, port)) == node) return port;
+        }
+    }
+
+    /// <summary>Takes the box's SYN to a real and becomes that real.</summary>
+    public ServerEnd Accept(uint d = 9_000_000, Offer? offer = null)
+    {
+        ServerEnd server = TakeSyn(d, offer);
+        server.SynAck();
+        return server;
+    }
+
+    /// <summary>The same, without answering.</summary>
+    public ServerEnd TakeSyn(uint d = 9_000_000, Offer? offer = null)
+    {
+        Assert.That(ToServer, Is.Not.Empty, "a SYN to a real is expected");
+        Segment syn = ToServer.Dequeue();
+        Assert.That(syn.Flags & ~(TcpFlags.Ece | TcpFlags.Cwr), Is.EqualTo(TcpFlags.Syn), syn.ToString());
+        return new ServerEnd(this, syn, d, offer ?? Options.Backend ?? new Offer());
+    }
+
+    /// <summary>Hands a frame to the box; returns all drop reasons that were counted meanwhile.</summary>
+    public DropReason[] Inject(LinkRole role, byte[] frame, VnetHeader vnet = default)
+    {
+        long[] before = Reasons();
+        frame.CopyTo(_scratch, 0);
+        FrameRef lent = new() { Address = MemoryNative.AddressOf(_scratch), Length = frame.Length, Vnet = vnet };
+        Assert.That(_wires[(int)role].B.Send(lent), Is.True);
+        _wires[(int)role].B.Flush();
+        Run();
+        return [.. Reasons().Select((n, i) => (Reason: (DropReason)i, Count: n - before[i])).Where(x => x.Count > 0).Select(x => x.Reason)];
+    }
+
+    public void Tell(in SpliceCommand command)
+    {
+        _commands.TryEnqueue(command);
+        Run();
+    }
+
+    /// <summary>A membership as the engine's liveness posts it.</summary>
+    public void Post(ulong usable, ulong live)
+    {
+        MembershipSlot slot = _membership.Prepare(out byte number)!;
+        slot.Usable = usable;
+        slot.Live = live;
+        slot.Table.Rebuild(usable);
+        _membership.Posted(number);
+        _commands.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
+        Run();
+    }
+
+    /// <summary>What the worker told replication since the last call.</summary>
+    public List<SpliceEvent> Events()
+    {
+        List<SpliceEvent> found = [];
+        while (_events.TryDequeue(out SpliceEvent message)) found.Add(message);
+        return found;
+    }
+
+    /// <summary>Lets time pass, waking the worker when it asked to be.</summary>
+    public void Advance(long ms)
+    {
+        long end = Now + ms * 1_000_000;
+        while (Now < end)
+        {
+            // Timers may fire one tick late: a deadline in the past is tried again a little later.
+            Now = Math.Min(end, Math.Max(_worker.NextDeadline, Now + 100_000));
+            Run();
+        }
+    }
+
+    public void ExpectSilence()
+    {
+        Assert.That(ToClient, Is.Empty, "nothing more to the client");
+        Assert.That(ToServer, Is.Empty, "nothing more to the server");
+    }
+
+    /// <summary>Record and entries of all connections are gone, and no handshake is left.</summary>
+    public void ExpectEmpty()
+    {
+        Assert.That(Box.Splices.Count, Is.Zero, "splices");
+        Assert.That(Box.Handshakes.Count, Is.Zero, "handshakes");
+        Assert.That(Count(Counter.HeadBuffersInUse), Is.Zero, "head buffers");
+    }
+
+    public void Dispose()
+    {
+        Box.Dispose();
+        foreach (MemoryWire wire in _wires) wire.Dispose();
+    }
+
+    private void Run()
+    {
+        Box.Cookies.Prepare(WallMs / 1000);
+        bool more = true;
+        while (more)
+        {
+            more = _worker.Cycle(Now, WallMs) > 0;
+            more |= Collect(LinkRole.External) | Collect(LinkRole.Internal);
+        }
+    }
+
+    private bool Collect(LinkRole role)
+    {
+        MemoryPort port = _wires[(int)role].B;
+        bool answered = false;
+        List<Segment> taken = [];
+        while (port.Receive(_batch) > 0)
+        {
+            for (int i = 0; i < _batch.Count; i++) taken.Add(new Segment(_batch[i].Bytes.ToArray(), _batch[i].Vnet));
+            port.Release();
+        }
+        foreach (Segment segment in taken)
+        {
+            byte[]? answer = Answer(role, segment);
+            if (answer is { Length: > 0 })
+            {
+                answer.CopyTo(_scratch, 0);
+                port.Send(new FrameRef { Address = MemoryNative.AddressOf(_scratch), Length = answer.Length });
+                port.Flush();
+                answered = true;
+            }
+            if (answer is not null) continue;
+            if (JudgeChecksums && !segment.IsFragment) Assert.That(segment.ChecksumRight, Is.True, $"checksum of {segment}");
+            (role == LinkRole.External ? ToClient : ToServer).Enqueue(segment);
+        }
+        return answered;
+    }
+
+    // Null: a frame for the test. Empty: swallowed.
+    private byte[]? Answer(LinkRole role, Segment segment)
+    {
+        Packet.TryParse(segment.Frame, out Packet packet, out _);
+        byte[] answer = new byte[128];
+        if (packet.Layout.Kind == NetworkKind.Arp)
+        {
+            ArpView arp = packet.Arp;
+            if (arp.Operation != ArpView.Request || Unreachable.Contains(arp.Target)) return [];
+            return answer[..NeighborWriter.WriteArpReply(answer, MacOf(arp.Target), arp.Target, arp.SenderMac, arp.Sender)];
+        }
+        if (packet.IsIcmp && NeighborView.IsNeighbor(packet))
+        {
+            if (!NeighborView.TryParse(packet, false, out NeighborView asked, out _) || asked.Kind != NeighborKind.Solicitation || Unreachable.Contains(asked.Target)) return [];
+            return answer[..NeighborWriter.WriteAdvertisement(answer, MacOf(asked.Target), asked.Target, packet.SourceMac, packet.Source, isRouter: false)];
+        }
+        bool isProbe = role == LinkRole.Internal && segment.IsTcp && Links[1].HasAddress(segment.Source);
+        if (!isProbe) return null;
+        if (!segment.Has(TcpFlags.Syn) || Options.Backend is not { } offer || Unreachable.Contains(segment.Destination)) return [];
+        TcpSegmentSpec spec = TcpEnd.SynOf(offer);
+        (spec.SourceMac, spec.DestinationMac) = (MacOf(segment.Destination), Links[1].OwnMac);
+        (spec.Source, spec.Destination, spec.SourcePort, spec.DestinationPort) = (segment.Destination, segment.Source, segment.DestinationPort, segment.SourcePort);
+        (spec.Seq, spec.Ack) = (new TcpSeq(1), new TcpSeq(segment.RawSeq) + 1u);
+        spec.Flags = TcpFlags.Syn | TcpFlags.Ack | (offer.Ecn ? TcpFlags.Ece : TcpFlags.None);
+        return answer[..FrameWriter.WriteTcp(answer, spec, default, offer.Raw)];
+    }
+
+    private long[] Reasons() => [.. Enumerable.Range(0, DropReasons.Count).Select(i => Box.Statistics[(DropReason)i])];
+}

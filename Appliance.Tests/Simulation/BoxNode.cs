@@ -1,0 +1,193 @@
+using Appliance.DataPath.Balance;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.Port;
+using Appliance.DataPath.Runtime;
+using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
+
+namespace Appliance.Tests.Simulation;
+
+/// <summary>What a cluster of boxes is made of in one seed.</summary>
+internal sealed record BoxPlan
+{
+    /// <summary>Roles by node number.</summary>
+    public required BoxRoles[] Roles { get; init; }
+
+    public required ServiceTable Services { get; init; }
+
+    public int Splices { get; init; } = 256;
+
+    public int Handshakes { get; init; } = 64;
+
+    /// <summary>Time between a frame's arrival and the cycle that treats it, ns.</summary>
+    public long CycleDelayNs { get; init; } = 5_000;
+
+    public string NameOf(int node) => $"box{node:d2}";
+}
+
+/// <summary>
+/// A real box in the simulation: data path, and, with peers, liveness and replication, the same objects as in the
+/// engine, on memory ports and virtual time. Dies with everything it knows.
+/// </summary>
+internal sealed class BoxNode : SimNode
+{
+    private static readonly byte[] Key = [.. Enumerable.Range(1, 32).Select(i => (byte)i)];
+
+    private readonly Scenario _scenario;
+    private readonly BoxPlan _plan;
+    private readonly BoxPort[] _ports = new BoxPort[2];
+    private readonly BoxStates _states;
+    private BoxMemory _memory = null!;
+    private Membership _membership = null!;
+    private SpscQueue<SpliceCommand> _fromLiveness = null!;
+
+    public BoxNode(Scenario scenario, int number, BoxPlan plan)
+        : base(scenario.World, plan.NameOf(number), number)
+    {
+        (_scenario, _plan) = (scenario, plan);
+        Attach(scenario.External, scenario.ExternalProfile, scenario.Options.Offloads);
+        Attach(scenario.Internal, scenario.InternalProfile, scenario.Options.Offloads);
+        _states = new BoxStates(scenario, Report);
+        Start();
+    }
+
+    public Box Box { get; private set; } = null!;
+
+    public Worker Worker { get; private set; } = null!;
+
+    private long WallMs => World.WallStartMs + (World.Now / SimWorld.Millisecond);
+
+    /// <inheritdoc/>
+    protected override long NextDeadline => Worker.NextDeadline;
+
+    /// <summary>The world has ended: lets closed connections expire, then gives memory back. Returns what is left that should not be.</summary>
+    public string? Finish()
+    {
+        if (!IsAlive) return null;
+        long end = World.Now;
+        foreach (long after in (ReadOnlySpan<long>)[1, 35, 62, 130, 260]) Worker.Cycle(end + (after * SimWorld.Second), WallMs + (after * 1000));
+        for (int i = 0; i < 400; i++) Worker.Cycle(end + (261 * SimWorld.Second) + (i * 10 * SimWorld.Millisecond), WallMs + 261_000);
+        string? left = null;
+        if (Box.Handshakes.Count > 0) left = $"{Name}: {Box.Handshakes.Count} handshakes left";
+        if (Box.Handshakes.Buffers.InUse > 0) left = $"{Name}: {Box.Handshakes.Buffers.InUse} head buffers left";
+        int stale = 0;
+        int cursor = 0;
+        Span<int> found = stackalloc int[64];
+        for (int n = Box.Splices.Walk(ref cursor, found, 1 << 20); n > 0; n = Box.Splices.Walk(ref cursor, found, 1 << 20))
+        {
+            for (int i = 0; i < n; i++) stale += IsExplained(Box.Splices.Record(found[i])) ? 0 : 1;
+        }
+        if (stale > 0) left = $"{Name}: {stale} records left";
+        Stop();
+        return left;
+    }
+
+    /// <inheritdoc/>
+    protected override void OnFrame(int port, Span<byte> frame, in VnetHeader vnet, long now)
+    {
+        _ports[port].Take(frame, vnet);
+        _states.Touch(frame);
+        RequestStep(_plan.CycleDelayNs);
+    }
+
+    /// <inheritdoc/>
+    protected override void Step(long now)
+    {
+        do
+        {
+            Worker.Cycle(now, WallMs);
+        }
+        while (_ports[0].HasFrames || _ports[1].HasFrames);
+        _states.Look(Box);
+    }
+
+    /// <inheritdoc/>
+    protected override void OnKilled() => Stop();
+
+    /// <inheritdoc/>
+    protected override void OnRestarted(long now)
+    {
+        _states.Clear();
+        Start();
+    }
+
+    // A connection whose end the network swallowed stays until it was idle for two hours: that is its purpose.
+    private bool IsExplained(in SpliceRecord record)
+    {
+        foreach (ClientApp client in _scenario.Clients)
+        {
+            (IpAddr address, ushort port) = _scenario.Addresses.Client(client.Plan);
+            if (address == record.Client && port == record.ClientPort) return client.Plan.Close is CloseKind.ClientAborts or CloseKind.ServerAborts || client.Outcome != Outcome.Complete;
+        }
+        return false;
+    }
+
+    private void Start()
+    {
+        for (int i = 0; i < 2; i++)
+        {
+            int port = i;
+            _ports[i] = new BoxPort(i == 0 ? "ext" : "int", _scenario.Options.Mtu, _scenario.Options.Offloads, frame => Emit(port, frame));
+        }
+        ScenarioAddresses a = _scenario.Addresses;
+        string[] names = [.. Enumerable.Range(0, _plan.Roles.Length).Select(_plan.NameOf)];
+        var config = new BoxConfig
+        {
+            Nodes = names,
+            Self = (byte)Number,
+            Roles = _plan.Roles[Number],
+            Links =
+            [
+                new BoxLink(LinkRole.External, "ext", Name)
+                {
+                    Address4 = a.BoxExternal(Number, false), Prefix4 = 24, Gateway4 = a.Router(false),
+                    Address6 = a.BoxExternal(Number, true), Prefix6 = 64, Gateway6 = a.Router(true),
+                },
+                new BoxLink(LinkRole.Internal, "int", Name)
+                {
+                    Address4 = a.BoxInternal(Number, false), Prefix4 = 24,
+                    Address6 = a.BoxInternal(Number, true), Prefix6 = 64,
+                },
+            ],
+            InternalGateway4 = a.InternalGateway(false),
+            InternalGateway6 = a.InternalGateway(true),
+            Services = _plan.Services,
+            ClusterKey = Key,
+            Splices = _plan.Splices,
+            Handshakes = _plan.Handshakes,
+            HandshakesPerSource = _plan.Handshakes,
+            ReplayBytes = 1 << 20,
+        };
+        _memory = BoxMemory.Private(_plan.Splices, SimRandom.Hash(World.Seed ^ (ulong)Number));
+        _membership = new Membership([.. names.Select(MaglevTable.NameHash)]);
+        _fromLiveness = new SpscQueue<SpliceCommand>(256);
+        Box = new Box(config, _memory, _ports, _membership, new SpscQueue<SpliceEvent>(1024), World.Now, WallMs);
+        Worker = new Worker(Box, _ports, [_fromLiveness]);
+        if (names.Length == 1) BeAlone();
+    }
+
+    private void BeAlone()
+    {
+        MembershipSlot slot = _membership.Prepare(out byte number)!;
+        slot.Usable = slot.Live = 1;
+        slot.Table.Rebuild(slot.Usable);
+        _membership.Posted(number);
+        _fromLiveness.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
+    }
+
+    private void Stop()
+    {
+        Box.Dispose();
+        foreach (BoxPort port in _ports) port.Dispose();
+        MemoryNative.Unreserve(_memory.Flows, (nuint)SpliceTable.FlowBytes(_plan.Splices));
+        MemoryNative.Unreserve(_memory.Records, (nuint)SpliceTable.RecordBytes(_plan.Splices));
+    }
+
+    private void Emit(int port, in FrameRef frame)
+    {
+        _states.Touch(frame.Bytes);
+        Send(port, frame.Bytes, frame.Vnet);
+    }
+}

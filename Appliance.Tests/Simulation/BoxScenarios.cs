@@ -1,0 +1,68 @@
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.State;
+
+namespace Appliance.Tests.Simulation;
+
+/// <summary>Scenarios with real boxes: services, pools and routes from the seed.</summary>
+internal static class BoxScenarios
+{
+    /// <summary>One box that is sharer and proxy at once.</summary>
+    public static ScenarioOptions Alone(bool acked = false) => new()
+    {
+        Name = "one box",
+        Servers = 3,
+        ServerOffers = ServerOffers,
+        Boxes = scenario => scenario.AddBox(new BoxNode(scenario, 0, new BoxPlan { Roles = [BoxRoles.Sharer | BoxRoles.Proxy], Services = DrawServices(scenario, ShareMode.ByFlow, acked) })),
+        Finish = Finish,
+    };
+
+    /// <summary>Asks every box what it holds at the end.</summary>
+    public static void Finish(Scenario scenario)
+    {
+        foreach (BoxNode box in scenario.Boxes.OfType<BoxNode>())
+        {
+            string? left = box.Finish();
+            if (left is not null) scenario.World.Violate(left);
+        }
+    }
+
+    /// <summary>What a server offers is the same on all its connections; two servers of a seed may differ.</summary>
+    public static TcpProfile ServerOffers(ulong seed, int server, TcpProfile drawn)
+    {
+        SimRandom random = SimRandom.For(seed, 200 + (seed % 3 == 0 ? (ulong)server : 0));
+        TcpProfile own = TcpProfile.Draw(random, seed, drawn.Mss > 2000 ? 9000 : 1500, v6: false);
+        bool sack = random.Below(5) != 0, timestamps = random.Below(5) != 0;
+        return drawn with
+        {
+            Mss = seed % 4 == 0 ? Math.Min(1440, own.Mss) : 1440,
+            WindowScale = own.WindowScale,
+            Sack = sack,
+            Timestamps = timestamps,
+            ReceiveBuffer = Math.Max(own.ReceiveBuffer, 8192),
+        };
+    }
+
+    /// <summary>An IPv4 and an IPv6 service, with one pool, or two by route; a pool may want the PROXY header.</summary>
+    public static ServiceTable DrawServices(Scenario scenario, ShareMode share, bool acked)
+    {
+        SimRandom random = SimRandom.For(scenario.World.Seed, 5);
+        int routes = random.Below(3);
+        bool proxyFirst = random.Below(3) == 0, proxySecond = random.Below(3) == 0;
+        var services = new List<Service>();
+        for (uint family = 0; family < 2; family++)
+        {
+            bool v6 = family == 1;
+            Real[] reals = [.. Enumerable.Range(0, scenario.Servers.Count).Select(i => new Real(scenario.Addresses.Server(i, v6), scenario.Addresses.ServicePort, 1 + i))];
+            var first = new Pool(10 + family, "first", 7, routes == 0 ? reals : reals[..2], proxyFirst);
+            var second = new Pool(20 + family, "second", 8, reals[1..], proxySecond);
+            Route[] table = routes switch
+            {
+                0 => [],
+                1 => [new Route(RouteKind.Path, "/r/1"u8.ToArray(), second)],
+                _ => [new Route(RouteKind.Host, "other.example"u8.ToArray(), first), new Route(RouteKind.Host, "sim.example"u8.ToArray(), second)],
+            };
+            services.Add(new Service(1 + family, v6 ? "W6" : "W4", scenario.Addresses.Service(v6), scenario.Addresses.ServicePort, acked, share, 40, table, routes == 0 ? [first] : [first, second]));
+        }
+        return new ServiceTable(services);
+    }
+}
