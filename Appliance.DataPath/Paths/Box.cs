@@ -118,6 +118,9 @@ public sealed class Box : ISpliceHost, IDisposable
     public bool HasLivePeers => Membership.HasOthers(Config.Self);
 
     /// <inheritdoc/>
+    public bool IsTableFull => Splices.IsFull;
+
+    /// <inheritdoc/>
     public bool IsDraining { get; private set; }
 
     /// <summary>When the box wants to run again without a frame or a command, ns.</summary>
@@ -235,7 +238,7 @@ public sealed class Box : ISpliceHost, IDisposable
             Splices.CloseFloor(record);
             return;
         }
-        if (!RewriteEntryBuilder.FloorsPassed(record, Splices.Entry(record.ToServer), Splices.Entry(record.ToClient))) return;
+        if (!RewriteEntryBuilder.FloorsPassed(record, Splices.Entry(record.ToServer), Splices.Entry(record.ToClient), Now)) return;
         bool owed = record.P > 0 || record.AckFloor != record.A + 1;
         SpliceRecord changed = record;
         changed.FloorOpen = 0;

@@ -21,6 +21,9 @@ public interface ISpliceHost
     /// <summary>True while the box takes no new connections.</summary>
     bool IsDraining { get; }
 
+    /// <summary>True if another splice would find no room: new SYNs are dropped, so that no client gets further than that.</summary>
+    bool IsTableFull { get; }
+
     /// <summary>This box's node number.</summary>
     byte Node { get; }
 

@@ -39,6 +39,8 @@ internal sealed class BoxNode : SimNode
     private readonly BoxPlan _plan;
     private readonly BoxPort[] _ports = new BoxPort[2];
     private readonly BoxStates _states;
+    private bool _isMember;
+    private long _stepAt, _stepsNow;
     private BoxMemory _memory = null!;
     private Membership _membership = null!;
     private SpscQueue<SpliceCommand> _fromLiveness = null!;
@@ -62,6 +64,9 @@ internal sealed class BoxNode : SimNode
     /// <inheritdoc/>
     protected override long NextDeadline => Worker.NextDeadline;
 
+    /// <summary>Why frames were dropped so far.</summary>
+    public string Drops() => string.Join(", ", Enum.GetValues<DropReason>().Where(r => r != DropReason.None && Box.Statistics[r] > 0).Select(r => $"{r} {Box.Statistics[r]}"));
+
     /// <summary>The world has ended: lets closed connections expire, then gives memory back. Returns what is left that should not be.</summary>
     public string? Finish()
     {
@@ -73,13 +78,12 @@ internal sealed class BoxNode : SimNode
         if (Box.Handshakes.Count > 0) left = $"{Name}: {Box.Handshakes.Count} handshakes left";
         if (Box.Handshakes.Buffers.InUse > 0) left = $"{Name}: {Box.Handshakes.Buffers.InUse} head buffers left";
         int stale = 0;
-        int cursor = 0;
-        Span<int> found = stackalloc int[64];
-        for (int n = Box.Splices.Walk(ref cursor, found, 1 << 20); n > 0; n = Box.Splices.Walk(ref cursor, found, 1 << 20))
+        for (int i = 0; i <= Box.Splices.Capacity; i++)
         {
-            for (int i = 0; i < n; i++) stale += IsExplained(Box.Splices.Record(found[i])) ? 0 : 1;
+            if (Box.Splices.IsLive(i) && !IsExplained(Box.Splices.Record(i))) stale++;
         }
         if (stale > 0) left = $"{Name}: {stale} records left";
+        World.Log?.WriteLine($"{Name}: {Drops()}");
         Stop();
         return left;
     }
@@ -100,7 +104,12 @@ internal sealed class BoxNode : SimNode
             Worker.Cycle(now, WallMs);
         }
         while (_ports[0].HasFrames || _ports[1].HasFrames);
+        if (!_isMember && Box.IsProfiled) BeAlone();
         _states.Look(Box);
+        // A deadline that is due after it was served would stop virtual time.
+        _stepsNow = now == _stepAt ? _stepsNow + 1 : 0;
+        _stepAt = now;
+        if (_stepsNow > 10_000) throw new InvalidOperationException($"{Name} steps for ever at {now}: worker {Worker.NextDeadline}, handshakes {Box.Handshakes.NextDeadline}, neighbours {Box.Neighbors.NextDeadline()}");
     }
 
     /// <inheritdoc/>
@@ -165,16 +174,18 @@ internal sealed class BoxNode : SimNode
         _fromLiveness = new SpscQueue<SpliceCommand>(256);
         Box = new Box(config, _memory, _ports, _membership, new SpscQueue<SpliceEvent>(1024), World.Now, WallMs);
         Worker = new Worker(Box, _ports, [_fromLiveness]);
-        if (names.Length == 1) BeAlone();
+        _isMember = false;
     }
 
     private void BeAlone()
     {
+        _isMember = true;
         MembershipSlot slot = _membership.Prepare(out byte number)!;
         slot.Usable = slot.Live = 1;
         slot.Table.Rebuild(slot.Usable);
         _membership.Posted(number);
         _fromLiveness.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
+        RequestStep(0);
     }
 
     private void Stop()
