@@ -13,7 +13,7 @@ namespace Appliance.Control.Runtime;
 /// <summary>
 /// The engine process, composed: ports, box, worker thread, and the control threads that share
 /// its fate (liveness, replication). Starts empty; counts as running once its backends were
-/// asked and its peers have refilled it. See docs/architecture.md for the order of starting and ending.
+/// asked; the sharer uses it once its peers have refilled it. See docs/architecture.md for the order of starting and ending.
 /// </summary>
 public sealed class EngineHost : IDisposable
 {
