@@ -46,7 +46,7 @@ public sealed class EngineHost : IDisposable
         ulong seed = (ulong)Random.Shared.NextInt64();
         _box = new Box(config, _files.ToBoxMemory(seed, quiescence), _ports, _membership, events, Clock.Now, Clock.WallMs);
         Worker worker = new(_box, _ports, [fromLiveness, _fromReplication]);
-        _worker = new WorkerThread(worker, _ports, events, _files.Status, quiescence);
+        _worker = new WorkerThread(worker, _ports, events, _files.Status, quiescence) { Pinned = settings.WorkersPinned };
         _cluster = new EngineCluster(settings, key, _box, _membership, _worker, events, _fromReplication, fromLiveness, _files.Status, _report, quiescence);
         _worker.EventsWaiting = _cluster.WakeReplication;
     }
