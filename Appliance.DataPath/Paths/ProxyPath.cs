@@ -51,7 +51,8 @@ public sealed class ProxyPath(Box box)
     {
         if (box.RefragmentTo == 0 && IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
         Progress.Observe(ref entry, packet, box.Now);
-        if (packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
+        // The other direction's entry is two cache lines away: asked only where it can matter.
+        if (entry.Repeats >= Progress.StormLimit && packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
         if ((entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None) box.CheckFloor(entry.Record);
         DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
         if (reason != DropReason.None) return reason;
@@ -87,6 +88,7 @@ public sealed class ProxyPath(Box box)
         if ((entry.Flags & RewriteFlags.SlowPath) != RewriteFlags.None)
         {
             Handshake? held = box.Handshakes.Find(key);
+            if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
             if (held is null) return DropReason.AwaitingConfirmation;
             DropReason verdict = box.Client.OnSegment(held, packet);
             if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
@@ -109,6 +111,16 @@ public sealed class ProxyPath(Box box)
         return DropReason.None;
     }
 
+    // Corrupt in, corrupt out, and nothing is learnt from it.
+    private DropReason Pass(in Packet packet, in FrameRef frame, in RewriteEntry entry)
+    {
+        DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
+        if (reason == DropReason.None) box.Egress.SendToHop(entry.NextHop, frame);
+        return reason;
+    }
+
+    private static bool IsIntact(in Packet packet, in FrameRef frame) => frame.Vnet.NeedsChecksum || InternetChecksum.VerifyTransport(packet);
+
     private DropReason OnMiss(LinkRole role, in Packet packet, in FrameRef frame, in FlowKey key, FrameMark mark)
     {
         bool fromClient = role == LinkRole.External;
@@ -118,6 +130,8 @@ public sealed class ProxyPath(Box box)
         bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
         if (syn && !fromClient) return DropReason.SynOfRealRefused;
         Handshake? handshake = box.Handshakes.Find(key);
+        // From here on we are the receiver: what is corrupt is nobody's word.
+        if (handshake is not null && !IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
         if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet) : box.Backends.OnServerSegment(handshake, packet);
         if (mark == FrameMark.Replayed) mark = FrameMark.Handed;
 
@@ -128,6 +142,7 @@ public sealed class ProxyPath(Box box)
             if (owner == NodeIds.None) return DropReason.OwnerUnknown;
             if (owner != box.Config.Self) return Relay(role, frame, owner, FrameMark.Relayed);
         }
+        if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
         if (syn) return OnSyn(packet, key);
         if (mark != FrameMark.RelayedOn && MayBeOfPreviousOwner(key, tcp, fromClient, hash, out byte previous))
         {
@@ -138,7 +153,8 @@ public sealed class ProxyPath(Box box)
             DropReason verdict = box.Client.OnUnknown(packet, service!);
             if (verdict != DropReason.CookieInvalid) return verdict;
         }
-        if (box.Now - box.Membership.ChangedAt < SettleNs || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
+        if (box.Now - box.Membership.ChangedAt < SettleNs || HasMoved(hash) || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
+        if (fromClient && box.Client.MayBegin(key)) return DropReason.NoRecord;
         if (!tcp.Has(TcpFlags.Rst) && _resets.TryTake(box.Now)) box.SendReset(role, packet);
         return DropReason.NoRecord;
     }
@@ -158,6 +174,10 @@ public sealed class ProxyPath(Box box)
         if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Live >> previous & 1) == 0) return false;
         return !fromClient || !box.Client.AnsweredSyn(key, tcp.Seq - 1u);
     }
+
+    // Its handshake may have begun elsewhere: a first segment that was lost may take its sender's time to come again.
+    private bool HasMoved(ulong hash) =>
+        box.Now - box.Membership.ChangedAt < PreviousOwnerNs && box.Membership.Previous is { } slot && slot.Table.Lookup(hash) != box.Config.Self;
 
     private DropReason Relay(LinkRole role, in FrameRef frame, byte node, FrameMark mark)
     {

@@ -99,7 +99,6 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 break;
             case HandshakeState.BackendSyn when handshake.Tries < SynsPerReal:
                 host.Statistics[Counter.BackendTimeouts]++;
-                if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
                 SendSyn(handshake);
                 break;
             case HandshakeState.BackendSyn:
@@ -138,13 +137,23 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void Choose(Handshake handshake)
     {
+        if (TryChoose(handshake, rested: true)) return;
+        // Better a backend that may be ill than a refusal, as long as none was tried.
+        if (handshake.Real is null && TryChoose(handshake, rested: false)) return;
+        Refuse(handshake, DropReason.NoBackend);
+    }
+
+    private bool TryChoose(Handshake handshake, bool rested)
+    {
         Pool pool = handshake.Pool!;
+        int first = handshake.Attempt;
         for (; handshake.Attempt < pool.Reals.Length; handshake.Attempt++)
         {
             int index = BackendChooser.Choose(pool, handshake.RecordId, handshake.Attempt);
             if (index < 0) break;
             Real real = pool.Reals[index];
-            if (health.IsResting(real.Address, real.Port, host.Now)) continue;
+            // What nobody has heard was left out of what the client was promised.
+            if (!host.TryGetProfile(real.Address, real.Port, out _) || (rested && health.IsResting(real.Address, real.Port, host.Now))) continue;
             FlowKey serverKey = new(real.Address, handshake.ClientKey.Source, real.Port, handshake.ClientKey.SourcePort, Packet.ProtocolTcp);
             if (IsTaken(serverKey, handshake)) continue;
             handshake.Real = real;
@@ -153,9 +162,10 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             handshake.Tries = 0;
             if (handshake.Attempt > 0) Announce(handshake);
             SendSyn(handshake);
-            return;
+            return true;
         }
-        Refuse(handshake, DropReason.NoBackend);
+        handshake.Attempt = first;
+        return false;
     }
 
     private bool IsTaken(in FlowKey serverKey, Handshake handshake)

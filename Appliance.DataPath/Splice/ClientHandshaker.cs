@@ -13,14 +13,18 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
 {
     private const long EarlyAckAfterNs = 20_000_000, HeadTimeoutNs = 30_000_000_000, ClosingNs = 5_000_000_000;
     private const int EarlyAckSegments = 10;
+    private const ulong Begun = 0xbe90_5717;
 
-    private readonly SynCache _answered = new(65536);
+    private readonly SynCache _answered = new(65536), _begun = new(65536);
 
     /// <summary>Before this instant (ns) another box owned some flows: SYNs answered earlier do not count as ours.</summary>
     public long OwnedSince { get; set; }
 
     /// <summary>True if this box answered the SYN of this connection since it owns the flow.</summary>
     public bool AnsweredSyn(in FlowKey key, TcpSeq a) => _answered.Contains(SynHash(key, a), OwnedSince);
+
+    /// <summary>True if a SYN of this tuple was answered so lately that its first segment may still come: what comes before it is early, not stray.</summary>
+    public bool MayBegin(in FlowKey key) => _begun.Contains(key.Hash(Begun), host.Now - HeadTimeoutNs);
 
     /// <summary>Answers a SYN with a cookie; no state is kept.</summary>
     public DropReason OnSyn(in Packet packet, Service service)
@@ -44,6 +48,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         TcpSeq a = tcp.Seq;
         if (!SynCookie.TryMake(cookies, key, a, agreed, host.WallMs / 1000, out TcpSeq b)) return DropReason.CookieExpired;
         _answered.Add(SynHash(key, a), host.Now);
+        _begun.Add(key.Hash(Begun), host.Now);
         host.Statistics[Counter.CookiesSent]++;
 
         TcpSegmentSpec answer = ToClient(key, b, a + 1, TcpFlags.Syn | TcpFlags.Ack, new ClientWindow(service, profile, scales).Promised);
