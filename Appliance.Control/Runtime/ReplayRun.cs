@@ -20,7 +20,7 @@ public sealed record ReplaySummary(long Frames, long Transmitted, long Held, lon
 /// </summary>
 public sealed class ReplayRun : IDisposable
 {
-    private const long ShortestStepNs = 100_000, AfterwardsNs = 1_000_000_000;
+    private const long ShortestStepNs = 100_000, AfterwardsNs = 1_000_000_000, SettledNs = 600_000_000_000;
     private const ulong Seed = 1;
 
     private readonly ReplayPort[] _ports;
@@ -91,8 +91,10 @@ public sealed class ReplayRun : IDisposable
         slot.Factors.AsSpan().Fill(100);
         slot.Table.Rebuild(slot.Usable);
         membership.Posted(number);
-        SetClock(_now);
+        // Long ago: nothing of it is in doubt any more when the first frame comes.
+        _box.SetClock(_now - SettledNs, _now / 1_000_000);
         _box.Execute(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
+        SetClock(_now);
     }
 
     private void Treat(LinkRole role)

@@ -187,6 +187,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
         table.RemoveServerKey(handshake);
+        // It refused, or its late answer will be reset: if there is no other real, nothing is owed to this one.
+        handshake.State = HandshakeState.Head;
         handshake.Attempt++;
         handshake.HasLowest = false;
         Choose(handshake);

@@ -35,6 +35,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out DropReason malformed)) return malformed;
         if (options.HasMd5 || options.HasAo) return DropReason.SynTcpMd5OrAo;
         if (host.IsDraining) return DropReason.Draining;
+        if (host.IsTableFull) return DropReason.TableFull;
         FlowKey key = FlowKey.Of(packet);
         if (table.Buffers.IsExhausted) return DropReason.HeadBuffersExhausted;
         if (table.Buffers.IsShareUsed(key.Source)) return DropReason.SourceShareExceeded;
@@ -91,11 +92,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (tcp.Has(TcpFlags.Syn)) return OnSynAgain(handshake, packet);
         if (tcp.Has(TcpFlags.Rst)) return OnReset(handshake, tcp);
         if (!tcp.Has(TcpFlags.Ack) || (tcp.Ack != handshake.B + 1u && handshake.State != HandshakeState.Closing)) return DropReason.SegmentInvalid;
-        if (handshake.State == HandshakeState.Closing)
-        {
-            table.End(handshake);
-            return DropReason.Consumed;
-        }
+        if (handshake.State == HandshakeState.Closing) return OnClosing(handshake, tcp);
         if (handshake.State == HandshakeState.Shadow) Awake(handshake);
         NoteHeader(handshake, tcp, options);
         int offset = tcp.Seq - (handshake.A + 1u);
@@ -111,9 +108,11 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
             backends.OnBytes(handshake);
             AfterBytes(handshake);
         }
-        else if (handshake.FinAt == 0 && handshake.State == HandshakeState.Head)
+        if (handshake.State == HandshakeState.Head && handshake.FinAt == handshake.Ranges.Contiguous)
         {
-            CloseEmpty(handshake);
+            // Nothing more will come: a head that is not whole by now never will be.
+            if (handshake.FinAt == 0) CloseEmpty(handshake);
+            else backends.Refuse(handshake, DropReason.RequestMalformed);
         }
         return verdict;
     }
@@ -237,6 +236,14 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         int take = Math.Min(payload.Length - skip, HeadBuffers.Room - from);
         bool fits = handshake.Ranges.Add(from, from + take, payload.Slice(skip, take), table.Buffers.Bytes(handshake.Buffer));
         return fits ? DropReason.BytesHeldUnacknowledged : DropReason.BytesOutOfOrder;
+    }
+
+    // Its FIN again: it has not seen ours. Anything else acknowledges it, or is beyond caring.
+    private DropReason OnClosing(Handshake handshake, in TcpView tcp)
+    {
+        if (tcp.Has(TcpFlags.Fin) && tcp.Ack == handshake.B + 1u) CloseEmpty(handshake);
+        else table.End(handshake);
+        return DropReason.Consumed;
     }
 
     private void CloseEmpty(Handshake handshake)

@@ -3,24 +3,6 @@ using Appliance.Lab.Topology;
 
 namespace Appliance.Lab.Demo;
 
-/// <summary>A box that runs the appliance, as the demo and the tests see it.</summary>
-public interface IApplianceBox
-{
-    Host Host { get; }
-
-    /// <summary>Process of the data path; changes when it was restarted.</summary>
-    int EnginePid { get; }
-
-    /// <summary>Process of the rest of the control plane.</summary>
-    int ManagerPid { get; }
-
-    /// <summary>Starts (or starts again) the appliance in the box and returns when it is usable.</summary>
-    void Start();
-
-    /// <summary>Counters by name, as "appliance show counters --json" gives them.</summary>
-    IReadOnlyDictionary<string, long> Counters();
-}
-
 /// <summary>What the demo shows: a topology of which one proxy is killed, another loses its manager, and the first comes back.</summary>
 public interface IDemoCluster
 {
