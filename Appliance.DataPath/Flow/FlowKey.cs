@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using Appliance.DataPath.Wire;
 
@@ -25,6 +26,18 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
     /// <summary>The key of a packet that has ports.</summary>
     public static FlowKey Of(in Packet packet) =>
         new(packet.Source, packet.Destination, packet.SourcePort, packet.DestinationPort, packet.Layout.Protocol);
+
+    /// <summary>
+    /// The key of a frame that looks like plain IPv4 and TCP, as a hint to prefetch by: nothing is checked but the
+    /// length, so what comes out may be the key of nothing.
+    /// </summary>
+    public static bool TryGuess(ReadOnlySpan<byte> frame, out FlowKey key)
+    {
+        key = default;
+        if (frame.Length < 54 || frame[12] != 8 || frame[14] != 0x45) return false;
+        key = new(IpAddr.ReadV4(frame[26..]), IpAddr.ReadV4(frame[30..]), BinaryPrimitives.ReadUInt16BigEndian(frame[34..]), BinaryPrimitives.ReadUInt16BigEndian(frame[36..]), frame[23]);
+        return true;
+    }
 
     /// <summary>The key of the answers.</summary>
     public FlowKey Reverse() => new(Destination, Source, DestinationPort, SourcePort, Protocol);

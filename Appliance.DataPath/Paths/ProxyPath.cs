@@ -51,7 +51,8 @@ public sealed class ProxyPath(Box box)
     {
         if (IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
         Progress.Observe(ref entry, packet, box.Now);
-        if (packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
+        // The other direction's entry is two cache lines away: asked only where it can matter.
+        if (entry.Repeats >= Progress.StormLimit && packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
         if ((entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None) box.CheckFloor(entry.Record);
         DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
         if (reason != DropReason.None) return reason;

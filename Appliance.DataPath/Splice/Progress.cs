@@ -51,11 +51,7 @@ public static class Progress
             progress.FinSeen = 1;
             progress.FinSeq = (tcp.Seq + (length - 1)).Value;
         }
-        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None
-            && TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _) && options.HasTimestamps)
-        {
-            Raise(ref progress.TsVal, new TcpSeq(options.TsVal), first);
-        }
+        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None && TcpOptions.TryReadTsVal(tcp.Options, out uint value)) Raise(ref progress.TsVal, new TcpSeq(value), first);
         bool repeats = length == 0 && !moved && nowNs - progress.LastSeen < StormGapNs;
         progress.Repeats = !repeats ? (ushort)0 : progress.Repeats == ushort.MaxValue ? ushort.MaxValue : (ushort)(progress.Repeats + 1);
     }

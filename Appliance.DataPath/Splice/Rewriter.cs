@@ -25,7 +25,7 @@ public static class Rewriter
     /// <summary>Rewrites <paramref name="packet"/> (its IsTcp holds, and its family is the entry's); None, or why it is dropped, untouched.</summary>
     public static DropReason Rewrite(in Packet packet, in VnetHeader vnet, in RewriteEntry entry)
     {
-        PacketLayout layout = packet.Layout;
+        ref readonly PacketLayout layout = ref packet.Layout;
         Span<byte> network = packet.Frame[layout.Network..];
         Span<byte> header = packet.Frame[layout.Transport..layout.Payload];
         bool v6 = layout.Kind == NetworkKind.Ipv6;
