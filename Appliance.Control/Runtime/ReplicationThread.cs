@@ -3,6 +3,7 @@ using Appliance.Control.Replication;
 using Appliance.Control.Sealing;
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Port;
+using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
 
 namespace Appliance.Control.Runtime;
@@ -32,7 +33,7 @@ public sealed class ReplicationThread : IDisposable
 
     /// <summary>Opens the socket and composes bridge and replicator.</summary>
     public ReplicationThread(
-        BoxSettings settings, ClusterKeys keys, Incarnation me, DataPath.Splice.SpliceTable splices, WorkerThread worker,
+        BoxSettings settings, ClusterKeys keys, Incarnation me, Box box, WorkerThread worker,
         DataPath.Memory.SpscQueue<SpliceCommand> toWorker, DataPath.Memory.SpscQueue<SpliceEvent> fromWorker, EngineStatus status, EngineEventRing report, Quiescence quiescence)
     {
         _worker = worker;
@@ -46,7 +47,7 @@ public sealed class ReplicationThread : IDisposable
             _peers |= 1ul << peer.Id;
             _socket.AddPeer(peer.Id, peer.Address, UdpPeerSocket.DefaultPort);
         }
-        _bridge = new RecordBridge(splices, toWorker, fromWorker, () => Drain(toWorker));
+        _bridge = new RecordBridge(box.Splices, box.Handshakes, toWorker, fromWorker, () => Drain(toWorker));
         _replicator = new Replicator(settings.Node, _peers, me, keys, _bridge, _bridge, _socket);
         _bridge.Connect(_replicator);
         _waiter = new Waiter([_socket.PollHandle]);
@@ -83,6 +84,7 @@ public sealed class ReplicationThread : IDisposable
         _waiter.Dispose();
         _replicator.Dispose();
         _socket.Dispose();
+        _bridge.Dispose();
     }
 
     private void Run()

@@ -36,7 +36,7 @@ public interface ISpliceHost
     /// </summary>
     bool Send(FlowDirection direction, ref TcpSegmentSpec spec, ReadOnlySpan<byte> payload, int segmentSize);
 
-    /// <summary>Tells replication; false if its queue is full (counted; a resync repairs it).</summary>
+    /// <summary>Tells replication; false if its queue is full (counted; what is lost comes with the next full transfer).</summary>
     bool Publish(in SpliceEvent message);
 
     /// <summary>Index of the next hop towards <paramref name="destination"/> on the link of <paramref name="direction"/>; -1 if there is no route or the table is full.</summary>

@@ -1,3 +1,4 @@
+using Appliance.DataPath.State;
 using NUnit.Framework;
 
 namespace Appliance.Tests.Simulation;
@@ -18,5 +19,14 @@ public class BoxSimulationTests
     public void Every_byte_arrives_through_one_box()
     {
         SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), 1, BoxScenarios.Alone()));
+    }
+
+    [TestCase(ShareMode.ByFlow, true)]
+    [TestCase(ShareMode.ByFlow, false)]
+    [TestCase(ShareMode.ByPacket, true)]
+    [TestCase(ShareMode.ByPacket, false)]
+    public void Every_byte_arrives_through_several_boxes(ShareMode share, bool acked)
+    {
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, BoxScenarios.Cluster(share, acked)));
     }
 }

@@ -22,6 +22,7 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     private const int TcpNotSentLowat = 25;
 
     private readonly ulong _seed = options.Seed + (ulong)index;
+    private readonly string _host = options.HostHeader ?? (options.Address.Contains(':', StringComparison.Ordinal) ? $"[{options.Address}]" : options.Address);
     private readonly long _started = Stopwatch.GetTimestamp();
     private Socket? _socket;
     private long _lastProgress = Stopwatch.GetTimestamp();
@@ -270,7 +271,7 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     };
 
     private byte[] OnceRequest(long number) => Encoding.Latin1.GetBytes(
-        string.Create(CultureInfo.InvariantCulture, $"POST /once/{options.Seed}-{index}-{number} HTTP/1.1\r\nHost: {options.HostHeader ?? options.Address}\r\nContent-Length: 0\r\n\r\n"));
+        string.Create(CultureInfo.InvariantCulture, $"POST /once/{options.Seed}-{index}-{number} HTTP/1.1\r\nHost: {_host}\r\nContent-Length: 0\r\n\r\n"));
 
     private void Once(string answer)
     {
@@ -286,7 +287,7 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
             .Replace("{bytes}", options.Bytes.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
             .Replace("{seed}", _seed.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal);
         string body = method == "PUT" ? string.Create(CultureInfo.InvariantCulture, $"Content-Length: {length}\r\n") : string.Empty;
-        return $"{method} {path} HTTP/1.1\r\nHost: {options.HostHeader ?? options.Address}\r\n{body}{(close ? "Connection: close\r\n" : string.Empty)}\r\n";
+        return $"{method} {path} HTTP/1.1\r\nHost: {_host}\r\n{body}{(close ? "Connection: close\r\n" : string.Empty)}\r\n";
     }
 
     private async ValueTask<HttpHead> GoodHead(HttpConnection connection)
