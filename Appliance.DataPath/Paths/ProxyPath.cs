@@ -129,16 +129,17 @@ public sealed class ProxyPath(Box box)
         TcpView tcp = packet.Tcp;
         bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
         if (syn && !fromClient) return DropReason.SynOfRealRefused;
+        if (mark == FrameMark.Replayed) mark = FrameMark.Handed;
+        ulong hash = fromClient ? box.OwnerHash(key.Source, key.SourcePort) : box.OwnerHash(key.Destination, key.DestinationPort);
+        byte owner = box.OwnerOf(hash);
         Handshake? handshake = box.Handshakes.Find(key);
+        // A shadow is its owner's while that lives: it wakes only where the flow is owned now.
+        if (handshake is { State: HandshakeState.Shadow } && mark == FrameMark.Handed && owner != box.Config.Self) handshake = null;
         // From here on we are the receiver: what is corrupt is nobody's word.
         if (handshake is not null && !IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
         if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet) : box.Backends.OnServerSegment(handshake, packet);
-        if (mark == FrameMark.Replayed) mark = FrameMark.Handed;
-
-        ulong hash = fromClient ? box.OwnerHash(key.Source, key.SourcePort) : box.OwnerHash(key.Destination, key.DestinationPort);
         if (mark == FrameMark.Handed)
         {
-            byte owner = box.OwnerOf(hash);
             if (owner == NodeIds.None) return DropReason.OwnerUnknown;
             if (owner != box.Config.Self) return Relay(role, frame, owner, FrameMark.Relayed);
         }
@@ -190,6 +191,8 @@ public sealed class ProxyPath(Box box)
     {
         if (tcp.Seq.Value != record.D || tcp.Ack.Value != record.C + 1) return DropReason.SegmentInvalid;
         ref RewriteEntry client = ref box.Splices.Entry(record.ToServer);
+        // What the client says is not known here yet: the request, on its way, will answer.
+        if (client.Seen == 0) return DropReason.Consumed;
         TcpSegmentSpec ack = new()
         {
             Source = record.Source,

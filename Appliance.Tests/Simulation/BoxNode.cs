@@ -90,11 +90,17 @@ internal sealed class BoxNode : SimNode, IClusterWire
         if (Box.Handshakes.Count > 0) left = $"{Name}: {Box.Handshakes.Count} handshakes left";
         if (Box.Handshakes.Buffers.InUse > 0) left = $"{Name}: {Box.Handshakes.Buffers.InUse} head buffers left";
         int stale = 0;
+        string what = "";
         for (int i = 0; i <= Box.Splices.Capacity; i++)
         {
-            if (Box.Splices.IsLive(i) && !IsExplained(Box.Splices.Record(i))) stale++;
+            if (Box.Splices.IsLive(i) && !IsExplained(Box.Splices.Record(i)))
+            {
+                stale++;
+                ref SpliceRecord r = ref Box.Splices.Record(i);
+                what = $"{r.State} v{r.Version} imported {r.Imported} port {r.ClientPort} fins {Box.Splices.Entry(r.ToServer).FinSeen}{Box.Splices.Entry(r.ToClient).FinSeen}";
+            }
         }
-        if (stale > 0) left = $"{Name}: {stale} records left";
+        if (stale > 0) left = $"{Name}: {stale} records left: {what}";
         World.Log?.WriteLine($"{Name}: {Drops()}");
         Stop();
         return left;
@@ -186,6 +192,7 @@ internal sealed class BoxNode : SimNode, IClusterWire
             if (_cluster is not null) more |= _cluster.Turn(now, WallMs);
         }
         _dueAt = NextDeadline;
+        if (_cluster is null && !_isMember && Box.IsProfiled) BeAlone();
         _states.Look(Box);
         // A deadline that is due after it was served would stop virtual time.
         _stepsNow = now == _stepAt ? _stepsNow + 1 : 0;

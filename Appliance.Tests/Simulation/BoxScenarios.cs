@@ -23,6 +23,7 @@ internal static class BoxScenarios
         Servers = 3,
         ServerOffers = ServerOffers,
         SinglePath = false,
+        MaxEvents = 20_000_000,
         Boxes = scenario => AddCluster(scenario, share, acked),
         Finish = Finish,
     };
@@ -45,6 +46,8 @@ internal static class BoxScenarios
     /// <summary>Asks every box what it holds at the end.</summary>
     public static void Finish(Scenario scenario)
     {
+        // What was said last is still on its way, and gossip takes a second.
+        if (scenario.Boxes.Count > 1) scenario.World.RunUntil(scenario.World.Now + (3 * SimWorld.Second));
         foreach (BoxNode box in scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>())
         {
             string? left = box.Finish();
