@@ -13,7 +13,7 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class ProxyPath(Box box)
 {
-    private const long SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
+    private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
 
     private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
     private readonly Reassembler _fragments = new();
@@ -36,6 +36,8 @@ public sealed class ProxyPath(Box box)
             return OnControl(packet, frame, key, ref entry, mark);
         }
         if (mark == FrameMark.Replayed && IsKnownAcknowledged(tcp, entry)) return DropReason.ReplayedAlreadyAcknowledged;
+        // Its sender should have had the record by now, as we do.
+        if (mark is FrameMark.Relayed or FrameMark.RelayedOn && box.Now - box.Splices.Record(entry.Record).Created > SpreadNs) box.Statistics[Counter.RelayedAfterRecord]++;
         return Forward(packet, frame, ref entry);
     }
 
@@ -109,14 +111,6 @@ public sealed class ProxyPath(Box box)
         if (reset) box.Closes.OnReset(index, direction, seq);
         else box.Closes.Follow(index);
         return DropReason.None;
-    }
-
-    // Corrupt in, corrupt out, and nothing is learnt from it.
-    private DropReason Pass(in Packet packet, in FrameRef frame, in RewriteEntry entry)
-    {
-        DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
-        if (reason == DropReason.None) box.Egress.SendToHop(entry.NextHop, frame);
-        return reason;
     }
 
     private static bool IsIntact(in Packet packet, in FrameRef frame) => frame.Vnet.NeedsChecksum || InternetChecksum.VerifyTransport(packet);
