@@ -221,6 +221,25 @@ public sealed class RequestTests
     }
 
     [Test]
+    public void A_lost_early_ACK_is_said_again_when_the_client_repeats()
+    {
+        using BoxHarness box = new();
+        ClientEnd client = box.Client();
+        client.Connect();
+        client.Say("GET / HTTP/1.1\r\n");
+        box.Advance(22);
+        client.ExpectAck(17);
+        client.Send(1, "GET / HTTP/1.1\r\n");
+        client.ExpectAck(17);
+        client.Say("Host: a\r\n\r\n");
+        ServerEnd server = box.TakeSyn();
+        client.Send(1, "GET / HTTP/1.1\r\n");
+        client.ExpectAck(17);
+        server.SynAck();
+        Assert.That(Collect(box, server), Is.EqualTo(ClientEnd.Request));
+    }
+
+    [Test]
     public void A_head_that_never_ends_is_refused()
     {
         using BoxHarness box = new(new BoxOptions { Backend = new Offer { Window = 65535 } });
