@@ -108,11 +108,6 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
             backends.OnBytes(handshake);
             AfterBytes(handshake);
         }
-        else if (length > 0 && offset < handshake.Acked && handshake.State <= HandshakeState.Confirming)
-        {
-            // It repeats what we acknowledged: that was lost, and nobody else can say it again before the splice.
-            AckEarly(handshake, handshake.Acked);
-        }
         if (handshake.State == HandshakeState.Head && handshake.FinAt == handshake.Ranges.Contiguous)
         {
             // Nothing more will come: a head that is not whole by now never will be.
