@@ -27,7 +27,9 @@ public sealed class ReplicationThread : IDisposable
     private readonly int _reader;
     private readonly Waiter _waiter;
     private readonly Thread _thread;
+    private readonly DataPath.Memory.SpscQueue<SpliceEvent> _fromWorker;
     private ulong _live, _applied;
+    private long _lost;
     private bool _wasRefilled;
     private volatile bool _stop, _refilled;
 
@@ -37,6 +39,7 @@ public sealed class ReplicationThread : IDisposable
         DataPath.Memory.SpscQueue<SpliceCommand> toWorker, DataPath.Memory.SpscQueue<SpliceEvent> fromWorker, EngineStatus status, EngineEventRing report, Quiescence quiescence)
     {
         _worker = worker;
+        _fromWorker = fromWorker;
         _status = status;
         _report = report;
         _quiescence = quiescence;
@@ -104,6 +107,7 @@ public sealed class ReplicationThread : IDisposable
                 _replicator.Receive(datagram.AsSpan(0, length), now);
             }
             work += _bridge.Pump(now);
+            RepairLosses(now);
             long next = _replicator.Step(now);
             Volatile.Write(ref _refused, _refused | _socket.TakeRefused());
             if (_bridge.MustWake)
@@ -131,6 +135,15 @@ public sealed class ReplicationThread : IDisposable
         _replicator.SetLive(live, now);
         _bridge.OnLive(live);
         return true;
+    }
+
+    // Messages of the worker that found no room are nowhere else: the peers get the whole tables again.
+    private void RepairLosses(long now)
+    {
+        if (_fromWorker.Lost == _lost) return;
+        _lost = _fromWorker.Lost;
+        _replicator.SetLive(0, now);
+        _replicator.SetLive(_applied, now);
     }
 
     // A peer's question must see what was imported before it: the worker is woken, and waited for, shortly.

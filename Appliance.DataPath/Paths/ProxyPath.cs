@@ -13,7 +13,7 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class ProxyPath(Box box)
 {
-    private const long SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
+    private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
 
     private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
     private readonly Reassembler _fragments = new();
@@ -36,6 +36,8 @@ public sealed class ProxyPath(Box box)
             return OnControl(packet, frame, key, ref entry, mark);
         }
         if (mark == FrameMark.Replayed && IsKnownAcknowledged(tcp, entry)) return DropReason.ReplayedAlreadyAcknowledged;
+        // Its sender should have had the record by now, as we do.
+        if (mark is FrameMark.Relayed or FrameMark.RelayedOn && box.Now - box.Splices.Record(entry.Record).Created > SpreadNs) box.Statistics[Counter.RelayedAfterRecord]++;
         return Forward(packet, frame, ref entry);
     }
 
@@ -49,7 +51,7 @@ public sealed class ProxyPath(Box box)
     // The common case.
     private DropReason Forward(in Packet packet, in FrameRef frame, ref RewriteEntry entry)
     {
-        if (IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
+        if (box.RefragmentTo == 0 && IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
         Progress.Observe(ref entry, packet, box.Now);
         // The other direction's entry is two cache lines away: asked only where it can matter.
         if (entry.Repeats >= Progress.StormLimit && packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
@@ -58,8 +60,24 @@ public sealed class ProxyPath(Box box)
         if (reason != DropReason.None) return reason;
         box.Statistics[Counter.Rewritten]++;
         box.Statistics[Counter.RewrittenBytes] += frame.Length;
-        box.Egress.SendToHop(entry.NextHop, frame);
+        if (box.RefragmentTo == 0) box.Egress.SendToHop(entry.NextHop, frame);
+        else SendFragments(packet, entry);
         return DropReason.None;
+    }
+
+    // What came in fragments leaves in fragments no longer than those: that much its way is known to carry.
+    private void SendFragments(in Packet packet, in RewriteEntry entry)
+    {
+        box.Statistics[Counter.Refragmented]++;
+        int mtu = box.Egress.Port(entry.Direction == FlowDirection.ToServer ? LinkRole.Internal : LinkRole.External).Mtu;
+        int most = Math.Min(box.RefragmentTo, mtu);
+        Fragmenter fragments = new(packet, most, box.RefragmentId);
+        while (true)
+        {
+            FrameRef piece = box.Egress.Scratch(most + packet.Layout.Network);
+            if (!fragments.TryNext(piece.Bytes, out piece.Length)) return;
+            box.Egress.SendToHop(entry.NextHop, piece);
+        }
     }
 
     // SYN, FIN, RST, and anything on a record that is held, half closed or closed.
@@ -73,13 +91,16 @@ public sealed class ProxyPath(Box box)
         {
             Handshake? held = box.Handshakes.Find(key);
             if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
-            return held is null ? DropReason.AwaitingConfirmation : box.Client.OnSegment(held, packet);
+            if (held is null) return DropReason.AwaitingConfirmation;
+            DropReason verdict = box.Client.OnSegment(held, packet);
+            if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
+            return verdict;
         }
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
-            DropReason verdict = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
-            if (verdict is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return verdict;
+            DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
+            if (anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
         if (tcp.Has(TcpFlags.Syn) && !fromClient) return AnswerSynAck(record, tcp);
         FlowDirection direction = entry.Direction;
@@ -90,14 +111,6 @@ public sealed class ProxyPath(Box box)
         if (reset) box.Closes.OnReset(index, direction, seq);
         else box.Closes.Follow(index);
         return DropReason.None;
-    }
-
-    // Corrupt in, corrupt out, and nothing is learnt from it.
-    private DropReason Pass(in Packet packet, in FrameRef frame, in RewriteEntry entry)
-    {
-        DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
-        if (reason == DropReason.None) box.Egress.SendToHop(entry.NextHop, frame);
-        return reason;
     }
 
     private static bool IsIntact(in Packet packet, in FrameRef frame) => frame.Vnet.NeedsChecksum || InternetChecksum.VerifyTransport(packet);

@@ -28,7 +28,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 Refuse(handshake, DropReason.NoRouteMatches);
                 return;
             case RouteResult.Incomplete:
-                if (head.Length == HeadBuffers.Room) Refuse(handshake, DropReason.HeadTooLong);
+                // The window cannot open further before the splice, so nothing more will come.
+                if (head.Length >= Math.Min(HeadBuffers.Room, LimitOf(handshake))) Refuse(handshake, DropReason.HeadTooLong);
                 return;
         }
         host.Statistics[Counter.HeadsComplete]++;
@@ -122,6 +123,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         ResetBackend(handshake);
         table.End(handshake);
     }
+
+    private int LimitOf(Handshake handshake) => new ClientWindow(handshake.Service, host.ProfileOf(handshake.Service), handshake.Agreed.HasScale).Limit;
 
     private void AskPeers(Handshake handshake)
     {
@@ -297,7 +300,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void ResetBackend(Handshake handshake)
     {
-        if (handshake.State is not (HandshakeState.BackendSyn or HandshakeState.BackendData)) return;
+        if (handshake.State is not (HandshakeState.BackendSyn or HandshakeState.BackendData or HandshakeState.Confirming)) return;
         TcpSegmentSpec reset = ToServer(handshake, handshake.C + 1u, default, TcpFlags.Rst, 0);
         host.Send(FlowDirection.ToServer, ref reset, default, 0);
     }

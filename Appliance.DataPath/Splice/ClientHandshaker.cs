@@ -222,7 +222,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     {
         int offset = tcp.Seq - (handshake.A + 1u);
         if (offset < 0 || offset > handshake.Ranges.Contiguous) return DropReason.RstOutOfWindow;
-        if (handshake.State >= HandshakeState.Confirming) return DropReason.None;
+        // Once request bytes have left, the splice carries resets.
+        if (handshake.State == HandshakeState.Delivering) return DropReason.SegmentInvalid;
         backends.Abandon(handshake);
         return DropReason.Consumed;
     }

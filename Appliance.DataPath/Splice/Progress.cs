@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -56,6 +57,7 @@ public static class Progress
         progress.Repeats = !repeats ? (ushort)0 : progress.Repeats == ushort.MaxValue ? ushort.MaxValue : (ushort)(progress.Repeats + 1);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool Raise(ref uint maximum, TcpSeq value, bool first)
     {
         if (!first && value <= new TcpSeq(maximum)) return false;

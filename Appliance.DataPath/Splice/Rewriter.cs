@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
@@ -50,6 +51,7 @@ public static class Rewriter
         return DropReason.None;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void RewriteIpv4(Span<byte> network, in RewriteEntry entry)
     {
         ref Ipv4Words ip = ref MemoryMarshal.AsRef<Ipv4Words>(network);
@@ -70,6 +72,7 @@ public static class Rewriter
     }
 
     // Sequence, ack, window and options; adds what the checksum has to know to delta.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static DropReason RewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
     {
         ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
@@ -115,6 +118,7 @@ public static class Rewriter
     }
 
     // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong RewriteTimestamps(Span<byte> words, in RewriteEntry entry, bool hasAck)
     {
         ref TimestampWords ts = ref MemoryMarshal.AsRef<TimestampWords>(words);

@@ -55,15 +55,16 @@ public sealed class RequestTests
     [Test]
     public void Thirty_full_segments_are_acknowledged_early_every_ten()
     {
-        using BoxHarness box = new();
+        using BoxHarness box = new(new BoxOptions { Backend = new Offer { Window = 65000 } });
         ClientEnd client = box.Client();
         client.Connect();
         string request = Long(30 * 1460);
-        int sent = 0;
+        int sent = 0, acked = 0;
         for (int i = 0; i < 30; i++, sent += 1460)
         {
             client.Send(1 + sent, request.Substring(sent, 1460));
-            if (i % 10 == 9 && i < 29) client.ExpectAck(1 + sent + 1460);
+            // A scaled window says edges in steps: where the edge must stand still a few bytes are left for later.
+            if (i % 10 == 9 && i < 29) Assert.That(acked = client.Expect().Ack, Is.InRange(1 + sent + 1460 - 127, 1 + sent + 1460));
             else client.ExpectNothing();
         }
         ServerEnd server = box.Accept();
@@ -71,7 +72,7 @@ public sealed class RequestTests
         Assert.That(box.Count(Counter.EarlyAcks), Is.EqualTo(2));
         // The client was told so much: the server's first acknowledgments must not take it back.
         server.Ack(1461);
-        client.ExpectAck(1 + 20 * 1460);
+        client.ExpectAck(acked);
         server.Ack(1 + 25 * 1460);
         client.ExpectAck(1 + 25 * 1460);
     }
@@ -166,23 +167,57 @@ public sealed class RequestTests
     }
 
     [Test]
-    public void A_head_longer_than_the_first_window_comes_through()
+    public void A_head_that_fills_the_first_window_of_the_pool_is_refused_at_once()
     {
+        // More may not be promised than every backend will take: the right edge would shrink at the splice.
         using BoxHarness box = new(new BoxOptions { Backend = new Offer { Window = 4000 } });
         ClientEnd client = box.Client();
-        client.Connect();
+        int edge = client.Connect().Window;
         string request = Long(7000);
-        client.Send(1, request[..1400]);
-        client.Send(1401, request[1400..2800]);
-        client.Send(2801, request[2800..4000]);
-        box.Advance(22);
-        Segment ack = client.ExpectAck(4001);
-        int edge = ack.Ack + (ack.Window << client.PeerScale);
-        Assert.That(edge, Is.GreaterThan(4001), "the client may go on");
-        client.Send(4001, request[4000..5400]);
-        client.Send(5401, request[5400..6800]);
-        client.Send(6801, request[6800..]);
-        Assert.That(Collect(box, box.Accept(offer: new Offer { Window = 4000 })), Is.EqualTo(request));
+        int sent = 0;
+        for (int round = 0; round < 100 && sent < 4000; round++)
+        {
+            while (sent < edge)
+            {
+                int take = Math.Min(1000, edge - sent);
+                client.Send(1 + sent, request.Substring(sent, take));
+                sent += take;
+            }
+            box.Advance(22);
+            if (box.ToClient.Count == 0 || box.ToClient.Peek().Has(TcpFlags.Rst)) break;
+            Segment ack = client.Expect();
+            edge = ack.Ack - 1 + (ack.Window << client.PeerScale);
+        }
+        Assert.That(edge, Is.EqualTo(4000));
+        Assert.That(client.ExpectReset().Seq, Is.EqualTo(1));
+        Assert.That(box.Count(DropReason.HeadTooLong), Is.EqualTo(1));
+        box.ExpectEmpty();
+    }
+
+    [Test]
+    public void A_head_longer_than_what_the_SYN_ACK_promised_comes_through()
+    {
+        using BoxHarness box = new();
+        ClientEnd client = box.Client();
+        int edge = client.Connect().Window, sent = 0;
+        string request = Long(20_000);
+        Assert.That(edge, Is.LessThan(20_000));
+        for (int round = 0; round < 100 && box.ToServer.Count == 0; round++)
+        {
+            while (sent < edge && sent < request.Length)
+            {
+                int take = Math.Min(1448, Math.Min(edge, request.Length) - sent);
+                client.Send(1 + sent, request.Substring(sent, take));
+                sent += take;
+            }
+            if (box.ToServer.Count == 0) box.Advance(5);
+            while (box.ToClient.Count > 0)
+            {
+                Segment ack = client.Expect();
+                edge = ack.Ack - 1 + (ack.Window << client.PeerScale);
+            }
+        }
+        Assert.That(Collect(box, box.Accept()), Is.EqualTo(request));
     }
 
     [Test]
@@ -293,7 +328,7 @@ public sealed class RequestTests
         server.Say("answer");
         client.Expect(1, "answer", client.Next);
         client.Say("more");
-        server.Expect(1 + whole.Length, "more", 1);
+        server.Expect(1 + whole.Length, "more", 7);
     }
 
     [Test]

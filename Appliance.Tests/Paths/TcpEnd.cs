@@ -47,7 +47,7 @@ internal abstract class TcpEnd(BoxHarness box, LinkRole role, IpAddr local, IpAd
 
     public bool MayShrink { get; set; }
 
-    protected BoxHarness Box { get; } = box;
+    protected BoxHarness Box { get; private set; } = box;
 
     private Queue<Segment> Inbox => role == LinkRole.External ? Box.ToClient : Box.ToServer;
 
@@ -79,6 +79,13 @@ internal abstract class TcpEnd(BoxHarness box, LinkRole role, IpAddr local, IpAd
         };
         if (Timestamps) (spec.HasTimestamps, spec.TsVal, spec.TsEcr) = (true, TsVal, _seenTsVal);
         return spec;
+    }
+
+    /// <summary>From now on this end talks through another box, as after a takeover.</summary>
+    public TcpEnd Through(BoxHarness other)
+    {
+        Box = other;
+        return this;
     }
 
     public byte[] Frame(in TcpSegmentSpec spec, ReadOnlySpan<byte> payload = default, byte[]? extraOptions = null)

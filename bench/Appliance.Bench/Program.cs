@@ -5,9 +5,9 @@ using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
 
-if (args is ["--quick"])
+if (args is ["--quick", ..])
 {
-    Appliance.Bench.Quick.Run();
+    Appliance.Bench.Quick.Run(args.Length > 1 ? args[1] : string.Empty);
     return;
 }
 

@@ -11,31 +11,32 @@ internal static class Quick
 {
     private const int Packets = 1 << 14, Repetitions = 60;
 
-    public static void Run()
+    public static void Run(string filter)
     {
         foreach (int flows in (int[])[1_000, 1_000_000])
         {
             var rewrite = new RewriteBench { Flows = flows };
             rewrite.Setup();
-            Time($"{flows} flows: parse", () => rewrite.Parse());
-            Time($"{flows} flows: rewrite", () => rewrite.Rewrite());
-            Time($"{flows} flows: observe", () => rewrite.Observe());
-            Time($"{flows} flows: lookup and rewrite", () => rewrite.LookupAndRewrite());
-            Time($"{flows} flows: of which frames and parsing", () => rewrite.Overhead());
+            Time(filter, $"{flows} flows: parse", () => rewrite.Parse());
+            Time(filter, $"{flows} flows: rewrite", () => rewrite.Rewrite());
+            Time(filter, $"{flows} flows: observe", () => rewrite.Observe());
+            Time(filter, $"{flows} flows: lookup and rewrite", () => rewrite.LookupAndRewrite());
+            Time(filter, $"{flows} flows: of which frames and parsing", () => rewrite.Overhead());
             rewrite.Cleanup();
             foreach (BoxRoles roles in (BoxRoles[])[BoxRoles.Sharer | BoxRoles.Proxy, BoxRoles.Proxy])
             {
                 var forward = new ForwardBench { Splices = flows, Roles = roles };
                 forward.Setup();
-                Time($"{flows} splices, {roles}: to server", () => forward.ToServer());
-                Time($"{flows} splices, {roles}: to client", () => forward.ToClient());
-                Time($"{flows} splices, {roles}: receive only", () => forward.Receive());
+                Time(filter, $"{flows} splices, {roles}: to server", () => forward.ToServer());
+                Time(filter, $"{flows} splices, {roles}: to client", () => forward.ToClient());
+                Time(filter, $"{flows} splices, {roles}: receive only", () => forward.Receive());
             }
         }
     }
 
-    private static void Time(string name, Action action)
+    private static void Time(string filter, string name, Action action)
     {
+        if (!name.Contains(filter, StringComparison.Ordinal)) return;
         var times = new List<double>();
         long allocated = 0;
         for (int i = 0; i < Repetitions; i++)

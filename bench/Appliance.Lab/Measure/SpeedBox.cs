@@ -1,5 +1,4 @@
 using System.Globalization;
-using Appliance.Lab.Demo;
 using Appliance.Lab.Faults;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
