@@ -15,11 +15,11 @@ public static class StatementTable
         {
             Details = "Every box of a cluster has a name of its own; boxes are numbered in the order of all names.",
         },
-        new("interface external|internal|sync IFNAME ADDRESS/LEN [ADDRESS2/LEN] [mac own] [promiscuous]",
+        new("interface external|internal|sync IFNAME ADDRESS/LEN [ADDRESS2/LEN] [~mac own] [promiscuous]",
             "Gives the box a link and its own address there.", "interface external eth0 203.0.113.2/24 2001:db8::2/64", BoxStatements.Interface)
         {
             Details = "On the external and the internal link the address belongs to the data path and must not be configured on the host; " +
-                "on the sync link it is the host's. `mac own` uses the interface's own MAC where the network forbids others; " +
+                "on the sync link it is the host's. " +
                 "`promiscuous` is for drivers that deliver frames for further MACs in no other way.",
         },
         new("external gw ADDRESS", "Next hop towards the clients; one for each family.", "external gw 203.0.113.1", BoxStatements.ExternalGateway),
@@ -39,9 +39,9 @@ public static class StatementTable
         {
             Details = "The interval is 1ms to 10s. Default: 5ms, 3 misses.",
         },
-        new("workers WORKERS [pinned]", "Threads of the data path, if wanted each on a processor of its own.", "workers 2 pinned", BoxStatements.Workers)
+        new("workers WORKERS [pinned]", "Threads of the data path, if wanted each on a processor of its own.", "workers 1 pinned", BoxStatements.Workers)
         {
-            Details = "Default: 1.",
+            Details = "Default: 1, which is also the most in this version.",
         },
         new("table splices SPLICES", "How many splices the tables hold; the memory is taken at start.", "table splices 131072", BoxStatements.TableSplices)
         {

@@ -37,7 +37,7 @@ public sealed class EngineCluster : IDisposable
         if (settings.Peers.IsEmpty) return;
         ClusterKeys keys = new(key.Current, key.Next ?? []);
         Incarnation me = Incarnation.Create();
-        _replication = new ReplicationThread(settings, keys, me, box.Splices, worker, fromReplication, events, status, report, quiescence);
+        _replication = new ReplicationThread(settings, keys, me, box, worker, fromReplication, events, status, report, quiescence);
         _liveness = new LivenessThread(settings, keys, me, box, membership, worker, _replication, fromLiveness, status, report);
     }
 

@@ -50,8 +50,8 @@ public struct EngineEvent
 
 /// <summary>
 /// The event ring of the channel between engine and manager, in shared memory. The engine writes
-/// and never waits: a full ring is counted and the manager told, which then reads the tables
-/// afresh. Any thread of the engine may write: rare events, so one lock.
+/// and never waits: a full ring is counted, and the manager says how many events were lost; tables and counters
+/// do not depend on them. Any thread of the engine may write: rare events, so one lock.
 /// </summary>
 public sealed class EngineEventRing
 {

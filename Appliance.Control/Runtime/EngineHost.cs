@@ -13,7 +13,7 @@ namespace Appliance.Control.Runtime;
 /// <summary>
 /// The engine process, composed: ports, box, worker thread, and the control threads that share
 /// its fate (liveness, replication). Starts empty; counts as running once its backends were
-/// asked and its peers have refilled it. See docs/architecture.md for the order of starting and ending.
+/// asked; the sharer uses it once its peers have refilled it. See docs/architecture.md for the order of starting and ending.
 /// </summary>
 public sealed class EngineHost : IDisposable
 {
@@ -46,7 +46,7 @@ public sealed class EngineHost : IDisposable
         ulong seed = (ulong)Random.Shared.NextInt64();
         _box = new Box(config, _files.ToBoxMemory(seed, quiescence), _ports, _membership, events, Clock.Now, Clock.WallMs);
         Worker worker = new(_box, _ports, [fromLiveness, _fromReplication]);
-        _worker = new WorkerThread(worker, _ports, events, _files.Status, quiescence);
+        _worker = new WorkerThread(worker, _ports, events, _files.Status, quiescence) { Pinned = settings.WorkersPinned };
         _cluster = new EngineCluster(settings, key, _box, _membership, _worker, events, _fromReplication, fromLiveness, _files.Status, _report, quiescence);
         _worker.EventsWaiting = _cluster.WakeReplication;
     }

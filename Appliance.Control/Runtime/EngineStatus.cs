@@ -11,7 +11,7 @@ public enum EnginePhase
     /// <summary>Opening ports, warming up.</summary>
     Starting = 0,
 
-    /// <summary>Refilled by its peers (or alone) and carrying packets.</summary>
+    /// <summary>Backends were asked, or a second has passed; carries packets. Whether peers have refilled it is said in beats.</summary>
     Running = 1,
 
     /// <summary>Has announced that it leaves; forwards what still comes.</summary>

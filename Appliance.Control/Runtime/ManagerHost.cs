@@ -34,12 +34,12 @@ public sealed class ManagerHost : IDisposable
     /// <exception cref="IOException">The socket cannot be made.</exception>
     public void Run(WaitHandle stop)
     {
+        Poll();
         using ShowServer server = new(RunDirectory.SocketPath(_directory), Answer);
-        do
+        while (!stop.WaitOne(PollMs))
         {
             lock (_gate) Poll();
         }
-        while (!stop.WaitOne(PollMs));
     }
 
     /// <inheritdoc/>

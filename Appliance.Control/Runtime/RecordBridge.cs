@@ -14,7 +14,7 @@ namespace Appliance.Control.Runtime;
 /// (in a simulation: in the box's step). Allocates nothing once questions and confirmations have found
 /// their steady number. What finds no room in the worker's queue is counted; a resync repairs it.
 /// </summary>
-public sealed class RecordBridge : IRecordSink, IRecordSource
+public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
 {
     /// <summary>Handshake identity in front of each chunk of owned bytes: addresses, ports, a, b, cookie options.</summary>
     private const int OwnedHeader = 16 + 16 + 2 + 2 + 4 + 4 + 1;
@@ -23,6 +23,7 @@ public sealed class RecordBridge : IRecordSink, IRecordSource
     private const int OwnedSlots = 1024, MaxQuestions = 4096, LookSlots = 256;
 
     private readonly SpliceTable _splices;
+    private readonly HandshakeTable _handshakes;
     private readonly SpscQueue<SpliceCommand> _toWorker;
     private readonly SpscQueue<SpliceEvent> _fromWorker;
     private readonly Action _drainWorker;
@@ -41,9 +42,10 @@ public sealed class RecordBridge : IRecordSink, IRecordSource
     /// A bridge for one worker. <paramref name="drainWorker"/> makes the worker carry out what is queued for it, and
     /// returns when it has (or a bounded time has passed): a peer's question must see what was imported before it.
     /// </summary>
-    public RecordBridge(SpliceTable splices, SpscQueue<SpliceCommand> toWorker, SpscQueue<SpliceEvent> fromWorker, Action drainWorker)
+    public RecordBridge(SpliceTable splices, HandshakeTable handshakes, SpscQueue<SpliceCommand> toWorker, SpscQueue<SpliceEvent> fromWorker, Action drainWorker)
     {
         _splices = splices;
+        _handshakes = handshakes;
         _toWorker = toWorker;
         _fromWorker = fromWorker;
         _drainWorker = drainWorker;
@@ -192,6 +194,9 @@ public sealed class RecordBridge : IRecordSink, IRecordSource
         if (count > 0 && _splices.TryRead(_found[0], out record, out progress)) return SourceResult.Record;
         return end ? SourceResult.End : SourceResult.Pause;
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => MemoryNative.Free(_owned);
 
     private void Publish(in SpliceEvent message, long now)
     {

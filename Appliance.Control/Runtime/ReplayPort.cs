@@ -1,4 +1,5 @@
 using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
 namespace Appliance.Control.Runtime;
@@ -6,12 +7,16 @@ namespace Appliance.Control.Runtime;
 /// <summary>A question for a next hop's MAC that the box has sent: for whom, and by whom.</summary>
 internal readonly record struct NeighborQuestion(IpAddr Target, IpAddr Asker, MacAddress AskerMac);
 
+/// <summary>A SYN of the box's own by which it asks a backend what it offers.</summary>
+internal readonly record struct BackendProbe(IpAddr Source, IpAddr Destination, ushort SourcePort, ushort DestinationPort, TcpSeq Seq, MacAddress SourceMac);
+
 /// <summary>
 /// A port of an offline run: frames come from one capture and go to another, which numbers them
-/// from 1. Notes what was sent since <see cref="BeginFrame"/> and which neighbours were asked for.
+/// from 1. Notes what was sent since <see cref="BeginFrame"/> and whom the box asked for an answer.
 /// </summary>
-internal sealed class ReplayPort(PcapPort inner) : FramePort
+internal sealed class ReplayPort(PcapPort inner, BoxLink link) : FramePort
 {
+    private readonly Queue<BackendProbe> _probes = new();
     private readonly Queue<NeighborQuestion> _questions = new();
 
     /// <inheritdoc/>
@@ -40,6 +45,9 @@ internal sealed class ReplayPort(PcapPort inner) : FramePort
 
     /// <summary>The next question that was not answered yet.</summary>
     public bool TryTakeQuestion(out NeighborQuestion question) => _questions.TryDequeue(out question);
+
+    /// <summary>The next probe that was not answered yet.</summary>
+    public bool TryTakeProbe(out BackendProbe probe) => _probes.TryDequeue(out probe);
 
     /// <inheritdoc/>
     public override int Receive(FrameBatch batch) => inner.Receive(batch);
@@ -76,6 +84,11 @@ internal sealed class ReplayPort(PcapPort inner) : FramePort
             && message.Kind == NeighborKind.Solicitation)
         {
             _questions.Enqueue(new NeighborQuestion(message.Target, packet.Source, packet.SourceMac));
+        }
+        else if (packet.IsTcp && packet.Tcp.Has(TcpFlags.Syn) && link.HasAddress(packet.Source))
+        {
+            TcpView tcp = packet.Tcp;
+            _probes.Enqueue(new BackendProbe(packet.Source, packet.Destination, tcp.SourcePort, tcp.DestinationPort, tcp.Seq, packet.SourceMac));
         }
     }
 }

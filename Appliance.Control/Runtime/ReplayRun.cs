@@ -16,11 +16,11 @@ public sealed record ReplaySummary(long Frames, long Transmitted, long Held, lon
 /// the clock is the frames' time, timers run between them and for a second after the last.
 /// The same input gives the same output: seeds are fixed, and the key unless one is given. The
 /// box is alone (all that other boxes could do is not there); one that is no proxy counts the others as usable,
-/// so that it shows to whom it hands. Backends are unprobed: their offers are taken as unknown.
+/// so that it shows to whom it hands.
 /// </summary>
 public sealed class ReplayRun : IDisposable
 {
-    private const long ShortestStepNs = 100_000, AfterwardsNs = 1_000_000_000;
+    private const long ShortestStepNs = 100_000, AfterwardsNs = 1_000_000_000, SettledNs = 600_000_000_000;
     private const ulong Seed = 1;
 
     private readonly ReplayPort[] _ports;
@@ -49,7 +49,7 @@ public sealed class ReplayRun : IDisposable
         _ports = [.. config.Links.Select(l => new ReplayPort(new PcapPort(
             l.InterfaceName,
             inputs.TryGetValue(l.InterfaceName, out string? capture) ? PcapReader.Open(capture) : null,
-            PcapWriter.Create(Path.Combine(outputDirectory, l.InterfaceName + ".pcap")))))];
+            PcapWriter.Create(Path.Combine(outputDirectory, l.InterfaceName + ".pcap"))), l))];
         _verdicts = new StreamWriter(Path.Combine(outputDirectory, "verdicts.jsonl"));
         _now = _ports.Min(p => p.NextTime);
         if (_now == long.MaxValue) _now = 0;
@@ -91,8 +91,13 @@ public sealed class ReplayRun : IDisposable
         slot.Factors.AsSpan().Fill(100);
         slot.Table.Rebuild(slot.Usable);
         membership.Posted(number);
-        SetClock(_now);
+        // Long ago: nothing of it is in doubt any more when the first frame comes.
+        _box.SetClock(_now - SettledNs, _now / 1_000_000);
         _box.Execute(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
+        SetClock(_now);
+        // Backends are asked, and answer, before the first frame.
+        Finish();
+        Finish();
     }
 
     private void Treat(LinkRole role)
@@ -138,6 +143,11 @@ public sealed class ReplayRun : IDisposable
             while (_ports[role].TryTakeQuestion(out NeighborQuestion question))
             {
                 _box.Process((LinkRole)role, _neighbors.Answer((LinkRole)role, question));
+                _box.Egress.Flush();
+            }
+            while (_ports[role].TryTakeProbe(out BackendProbe probe))
+            {
+                _box.Process((LinkRole)role, _neighbors.Answer((LinkRole)role, probe));
                 _box.Egress.Flush();
             }
         }

@@ -3,6 +3,7 @@ using Appliance.Control.Replication;
 using Appliance.Control.Sealing;
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Port;
+using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
 
 namespace Appliance.Control.Runtime;
@@ -26,16 +27,19 @@ public sealed class ReplicationThread : IDisposable
     private readonly int _reader;
     private readonly Waiter _waiter;
     private readonly Thread _thread;
+    private readonly DataPath.Memory.SpscQueue<SpliceEvent> _fromWorker;
     private ulong _live, _applied;
+    private long _lost;
     private bool _wasRefilled;
     private volatile bool _stop, _refilled;
 
     /// <summary>Opens the socket and composes bridge and replicator.</summary>
     public ReplicationThread(
-        BoxSettings settings, ClusterKeys keys, Incarnation me, DataPath.Splice.SpliceTable splices, WorkerThread worker,
+        BoxSettings settings, ClusterKeys keys, Incarnation me, Box box, WorkerThread worker,
         DataPath.Memory.SpscQueue<SpliceCommand> toWorker, DataPath.Memory.SpscQueue<SpliceEvent> fromWorker, EngineStatus status, EngineEventRing report, Quiescence quiescence)
     {
         _worker = worker;
+        _fromWorker = fromWorker;
         _status = status;
         _report = report;
         _quiescence = quiescence;
@@ -46,7 +50,7 @@ public sealed class ReplicationThread : IDisposable
             _peers |= 1ul << peer.Id;
             _socket.AddPeer(peer.Id, peer.Address, UdpPeerSocket.DefaultPort);
         }
-        _bridge = new RecordBridge(splices, toWorker, fromWorker, () => Drain(toWorker));
+        _bridge = new RecordBridge(box.Splices, box.Handshakes, toWorker, fromWorker, () => Drain(toWorker));
         _replicator = new Replicator(settings.Node, _peers, me, keys, _bridge, _bridge, _socket);
         _bridge.Connect(_replicator);
         _waiter = new Waiter([_socket.PollHandle]);
@@ -83,6 +87,7 @@ public sealed class ReplicationThread : IDisposable
         _waiter.Dispose();
         _replicator.Dispose();
         _socket.Dispose();
+        _bridge.Dispose();
     }
 
     private void Run()
@@ -102,6 +107,7 @@ public sealed class ReplicationThread : IDisposable
                 _replicator.Receive(datagram.AsSpan(0, length), now);
             }
             work += _bridge.Pump(now);
+            RepairLosses(now);
             long next = _replicator.Step(now);
             Volatile.Write(ref _refused, _refused | _socket.TakeRefused());
             if (_bridge.MustWake)
@@ -129,6 +135,15 @@ public sealed class ReplicationThread : IDisposable
         _replicator.SetLive(live, now);
         _bridge.OnLive(live);
         return true;
+    }
+
+    // Messages of the worker that found no room are nowhere else: the peers get the whole tables again.
+    private void RepairLosses(long now)
+    {
+        if (_fromWorker.Lost == _lost) return;
+        _lost = _fromWorker.Lost;
+        _replicator.SetLive(0, now);
+        _replicator.SetLive(_applied, now);
     }
 
     // A peer's question must see what was imported before it: the worker is woken, and waited for, shortly.

@@ -21,6 +21,17 @@ internal static unsafe class SchedulingNative
         _ = syscall(SetAttributes, 0, &attributes, 0);
     }
 
+    /// <summary>Keeps the calling thread on one processor, counted from 0 among the first 64.</summary>
+    public static void Pin(int processor)
+    {
+        ulong mask = 1ul << processor;
+        _ = sched_setaffinity(0, sizeof(ulong), &mask);
+    }
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int sched_setaffinity(int thread, nuint size, ulong* mask);
+
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern long syscall(long number, int pid, Attributes* attributes, uint flags);

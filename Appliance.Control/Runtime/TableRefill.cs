@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.State;

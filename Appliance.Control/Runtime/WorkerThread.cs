@@ -39,6 +39,9 @@ public sealed class WorkerThread : IDisposable
         _thread = new Thread(Run) { Name = "worker", IsBackground = true, Priority = ThreadPriority.AboveNormal };
     }
 
+    /// <summary>Keeps the worker on the first processor; set before <see cref="Start"/>.</summary>
+    public bool Pinned { get; init; }
+
     /// <summary>Called after a cycle that left messages for replication.</summary>
     public Action? EventsWaiting { get; set; }
 
@@ -75,6 +78,7 @@ public sealed class WorkerThread : IDisposable
     private void Run()
     {
         SchedulingNative.AskForShortSlices();
+        if (Pinned) SchedulingNative.Pin(0);
         long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue, allocated = GC.GetAllocatedBytesForCurrentThread();
         while (!_stop)
         {

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using Appliance.DataPath.State;
 
 namespace Appliance.DataPath.Balance;
@@ -52,6 +53,7 @@ public sealed class MaglevTable
     public ulong Usable { get; private set; }
 
     /// <summary>The node for a hash, <see cref="NodeIds.None"/> if none is usable.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte Lookup(ulong hash)
     {
         byte[] table = Volatile.Read(ref _active);

@@ -199,15 +199,12 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
 
     private static ushort TagOf(ulong hash) => (ushort)((hash >> 48) | 1);
 
-    // The four machine words and a half of the key; its padding is always zero.
+    // Five machine words, as they were written; the key's padding is always zero.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool SameKey(nint entry, in FlowKey key)
     {
-        ref byte x = ref MemoryNative.Ref<byte>(entry);
-        ref byte y = ref Unsafe.As<FlowKey, byte>(ref Unsafe.AsRef(in key));
-        Vector256<byte> addresses = Vector256.LoadUnsafe(ref x) ^ Vector256.LoadUnsafe(ref y);
-        ulong rest = Unsafe.ReadUnaligned<ulong>(ref Unsafe.Add(ref x, 32)) ^ Unsafe.ReadUnaligned<ulong>(ref Unsafe.Add(ref y, 32));
-        return addresses == Vector256<byte>.Zero && rest == 0;
+        ref FlowKey other = ref MemoryNative.Ref<FlowKey>(entry);
+        return other == key;
     }
 
     private bool Link(int index, uint home, ushort tag)

@@ -14,6 +14,9 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class Box : ISpliceHost, IDisposable
 {
+    private const int PrefetchFlows = 4096;
+
+    private readonly ulong[] _hashes = new ulong[64];
     private readonly HeadBuffers _buffers;
     private readonly ulong _clusterSeed;
 
@@ -118,6 +121,9 @@ public sealed class Box : ISpliceHost, IDisposable
     public bool HasLivePeers => Membership.HasOthers(Config.Self);
 
     /// <inheritdoc/>
+    public bool IsTableFull => Splices.IsFull;
+
+    /// <inheritdoc/>
     public bool IsDraining { get; private set; }
 
     /// <summary>When the box wants to run again without a frame or a command, ns.</summary>
@@ -131,6 +137,23 @@ public sealed class Box : ISpliceHost, IDisposable
         Now = now;
         Egress.Now = now;
         WallMs = wallMs;
+    }
+
+    /// <summary>
+    /// Asks for the flow table's lines that a batch will need, buckets first, then entries, so that the misses of its
+    /// frames overlap. Only where the table does not stay in the caches by itself.
+    /// </summary>
+    public void Prefetch(FrameBatch batch)
+    {
+        FlowTable<RewriteEntry> flows = Splices.Flows;
+        if (flows.Count < PrefetchFlows) return;
+        int count = Math.Min(batch.Count, _hashes.Length);
+        for (int i = 0; i < count; i++)
+        {
+            _hashes[i] = FlowKey.TryGuess(batch[i].Bytes, out FlowKey key) ? key.Hash(flows.Seed) : 0;
+            flows.Prefetch(_hashes[i]);
+        }
+        for (int i = 0; i < count; i++) flows.PrefetchEntry(_hashes[i]);
     }
 
     /// <summary>Treats one received frame, and counts why if it goes no further.</summary>
@@ -238,7 +261,7 @@ public sealed class Box : ISpliceHost, IDisposable
             Splices.CloseFloor(record);
             return;
         }
-        if (!RewriteEntryBuilder.FloorsPassed(record, Splices.Entry(record.ToServer), Splices.Entry(record.ToClient))) return;
+        if (!RewriteEntryBuilder.FloorsPassed(record, Splices.Entry(record.ToServer), Splices.Entry(record.ToClient), Now)) return;
         bool owed = record.P > 0 || record.AckFloor != record.A + 1;
         SpliceRecord changed = record;
         changed.FloorOpen = 0;
@@ -289,7 +312,7 @@ public sealed class Box : ISpliceHost, IDisposable
         if (packet.Layout.Kind == NetworkKind.Other) return DropReason.UnknownEtherType;
         if (packet.IsIcmp && NeighborView.IsNeighbor(packet)) return Local.OnNeighbor(role, packet, frame.Vnet);
         if (!unicast) return DropReason.NotForUs;
-        if (Local.AnswersFor(role, packet.Destination))
+        if ((role == LinkRole.Internal || packet.IsIcmp) && Local.AnswersFor(role, packet.Destination))
         {
             if (packet.IsIcmp && packet.Icmp.IsEcho) return Local.OnEcho(role, packet);
             if (role == LinkRole.Internal) return Prober.OnSegment(packet);

@@ -76,7 +76,20 @@ public sealed class Prober
         int index = tcp.DestinationPort - FirstPort;
         if (index < 0 || index >= _probes.Length) return DropReason.RealUnexpected;
         ref Probe probe = ref _probes[index];
-        if (probe.Address != packet.Source || probe.Port != tcp.SourcePort || tcp.Ack != probe.Isn + 1u) return DropReason.RealUnexpected;
+        if (probe.Address != packet.Source || probe.Port != tcp.SourcePort) return DropReason.RealUnexpected;
+        if (tcp.Has(TcpFlags.Rst))
+        {
+            // Refused, or it wants no more of an older probe: the next one starts afresh.
+            probe.Isn += 0x1000_0000;
+            return DropReason.Consumed;
+        }
+        if (tcp.Ack != probe.Isn + 1u)
+        {
+            // Left over from a probe whose RST was lost; it would be in every later probe's way.
+            TcpSegmentSpec old = Segment(probe, index, TcpFlags.Rst, tcp.Ack);
+            if (tcp.Has(TcpFlags.Ack)) _box.Send(FlowDirection.ToServer, ref old, default, 0);
+            return DropReason.Consumed;
+        }
         if (!tcp.Has(TcpFlags.Syn | TcpFlags.Ack) || !TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _)) return DropReason.Consumed;
         probe.Profile = new PoolProfile
         {
@@ -123,7 +136,8 @@ public sealed class Prober
     private void Ask(ref Probe probe, int index)
     {
         probe.Next = _box.Now + (probe.Known ? LaterNs : SoonNs);
-        probe.Isn = new TcpSeq((uint)(_box.Now >> 10) * 2654435761u + (uint)index);
+        // An unanswered SYN is repeated: another number would only irritate a backend whose answer was lost.
+        if (probe.Known || probe.Isn == default) probe.Isn = new TcpSeq((uint)(_box.Now >> 10) * 2654435761u + (uint)index);
         TcpSegmentSpec syn = Segment(probe, index, TcpFlags.Syn | TcpFlags.Ece | TcpFlags.Cwr, probe.Isn);
         if (syn.Source.IsNone) return;
         int overhead = probe.Address.IsV4 ? 40 : 60;

@@ -13,7 +13,7 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class ProxyPath(Box box)
 {
-    private const long SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
+    private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
 
     private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
     private readonly Reassembler _fragments = new();
@@ -36,6 +36,8 @@ public sealed class ProxyPath(Box box)
             return OnControl(packet, frame, key, ref entry, mark);
         }
         if (mark == FrameMark.Replayed && IsKnownAcknowledged(tcp, entry)) return DropReason.ReplayedAlreadyAcknowledged;
+        // Its sender should have had the record by now, as we do.
+        if (mark is FrameMark.Relayed or FrameMark.RelayedOn && box.Now - box.Splices.Record(entry.Record).Created > SpreadNs) box.Statistics[Counter.RelayedAfterRecord]++;
         return Forward(packet, frame, ref entry);
     }
 
@@ -49,16 +51,33 @@ public sealed class ProxyPath(Box box)
     // The common case.
     private DropReason Forward(in Packet packet, in FrameRef frame, ref RewriteEntry entry)
     {
-        if (IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
+        if (box.RefragmentTo == 0 && IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
         Progress.Observe(ref entry, packet, box.Now);
-        if (packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
+        // The other direction's entry is two cache lines away: asked only where it can matter.
+        if (entry.Repeats >= Progress.StormLimit && packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
         if ((entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None) box.CheckFloor(entry.Record);
         DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
         if (reason != DropReason.None) return reason;
         box.Statistics[Counter.Rewritten]++;
         box.Statistics[Counter.RewrittenBytes] += frame.Length;
-        box.Egress.SendToHop(entry.NextHop, frame);
+        if (box.RefragmentTo == 0) box.Egress.SendToHop(entry.NextHop, frame);
+        else SendFragments(packet, entry);
         return DropReason.None;
+    }
+
+    // What came in fragments leaves in fragments no longer than those: that much its way is known to carry.
+    private void SendFragments(in Packet packet, in RewriteEntry entry)
+    {
+        box.Statistics[Counter.Refragmented]++;
+        int mtu = box.Egress.Port(entry.Direction == FlowDirection.ToServer ? LinkRole.Internal : LinkRole.External).Mtu;
+        int most = Math.Min(box.RefragmentTo, mtu);
+        Fragmenter fragments = new(packet, most, box.RefragmentId);
+        while (true)
+        {
+            FrameRef piece = box.Egress.Scratch(most + packet.Layout.Network);
+            if (!fragments.TryNext(piece.Bytes, out piece.Length)) return;
+            box.Egress.SendToHop(entry.NextHop, piece);
+        }
     }
 
     // SYN, FIN, RST, and anything on a record that is held, half closed or closed.
@@ -71,13 +90,17 @@ public sealed class ProxyPath(Box box)
         if ((entry.Flags & RewriteFlags.SlowPath) != RewriteFlags.None)
         {
             Handshake? held = box.Handshakes.Find(key);
-            return held is null ? DropReason.AwaitingConfirmation : box.Client.OnSegment(held, packet);
+            if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
+            if (held is null) return DropReason.AwaitingConfirmation;
+            DropReason verdict = box.Client.OnSegment(held, packet);
+            if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
+            return verdict;
         }
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
-            DropReason verdict = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
-            if (verdict is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return verdict;
+            DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
+            if (anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
         if (tcp.Has(TcpFlags.Syn) && !fromClient) return AnswerSynAck(record, tcp);
         FlowDirection direction = entry.Direction;
@@ -90,6 +113,8 @@ public sealed class ProxyPath(Box box)
         return DropReason.None;
     }
 
+    private static bool IsIntact(in Packet packet, in FrameRef frame) => frame.Vnet.NeedsChecksum || InternetChecksum.VerifyTransport(packet);
+
     private DropReason OnMiss(LinkRole role, in Packet packet, in FrameRef frame, in FlowKey key, FrameMark mark)
     {
         bool fromClient = role == LinkRole.External;
@@ -98,17 +123,21 @@ public sealed class ProxyPath(Box box)
         TcpView tcp = packet.Tcp;
         bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
         if (syn && !fromClient) return DropReason.SynOfRealRefused;
-        Handshake? handshake = box.Handshakes.Find(key);
-        if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet) : box.Backends.OnServerSegment(handshake, packet);
         if (mark == FrameMark.Replayed) mark = FrameMark.Handed;
-
         ulong hash = fromClient ? box.OwnerHash(key.Source, key.SourcePort) : box.OwnerHash(key.Destination, key.DestinationPort);
+        byte owner = box.OwnerOf(hash);
+        Handshake? handshake = box.Handshakes.Find(key);
+        // A shadow is its owner's while that lives: it wakes only where the flow is owned now.
+        if (handshake is { State: HandshakeState.Shadow } && mark == FrameMark.Handed && owner != box.Config.Self) handshake = null;
+        // From here on we are the receiver: what is corrupt is nobody's word.
+        if (handshake is not null && !IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
+        if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet) : box.Backends.OnServerSegment(handshake, packet);
         if (mark == FrameMark.Handed)
         {
-            byte owner = box.OwnerOf(hash);
             if (owner == NodeIds.None) return DropReason.OwnerUnknown;
             if (owner != box.Config.Self) return Relay(role, frame, owner, FrameMark.Relayed);
         }
+        if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
         if (syn) return OnSyn(packet, key);
         if (mark != FrameMark.RelayedOn && MayBeOfPreviousOwner(key, tcp, fromClient, hash, out byte previous))
         {
@@ -119,7 +148,8 @@ public sealed class ProxyPath(Box box)
             DropReason verdict = box.Client.OnUnknown(packet, service!);
             if (verdict != DropReason.CookieInvalid) return verdict;
         }
-        if (box.Now - box.Membership.ChangedAt < SettleNs || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
+        if (box.Now - box.Membership.ChangedAt < SettleNs || HasMoved(hash) || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
+        if (fromClient && box.Client.MayBegin(key)) return DropReason.NoRecord;
         if (!tcp.Has(TcpFlags.Rst) && _resets.TryTake(box.Now)) box.SendReset(role, packet);
         return DropReason.NoRecord;
     }
@@ -140,6 +170,10 @@ public sealed class ProxyPath(Box box)
         return !fromClient || !box.Client.AnsweredSyn(key, tcp.Seq - 1u);
     }
 
+    // Its handshake may have begun elsewhere: a first segment that was lost may take its sender's time to come again.
+    private bool HasMoved(ulong hash) =>
+        box.Now - box.Membership.ChangedAt < PreviousOwnerNs && box.Membership.Previous is { } slot && slot.Table.Lookup(hash) != box.Config.Self;
+
     private DropReason Relay(LinkRole role, in FrameRef frame, byte node, FrameMark mark)
     {
         box.Statistics[mark == FrameMark.Relayed ? Counter.Relayed : Counter.RelayedOn]++;
@@ -151,6 +185,8 @@ public sealed class ProxyPath(Box box)
     {
         if (tcp.Seq.Value != record.D || tcp.Ack.Value != record.C + 1) return DropReason.SegmentInvalid;
         ref RewriteEntry client = ref box.Splices.Entry(record.ToServer);
+        // What the client says is not known here yet: the request, on its way, will answer.
+        if (client.Seen == 0) return DropReason.Consumed;
         TcpSegmentSpec ack = new()
         {
             Source = record.Source,

@@ -17,7 +17,6 @@ public sealed class SharerPath : IDisposable
 
     private readonly Box _box;
     private readonly Dictionary<uint, PacketSpreader> _spreaders = [];
-    private readonly Dictionary<(IpAddr Address, ushort Port), Service> _byReal = [];
     private readonly ReplayRing?[] _rings = new ReplayRing?[NodeIds.Max * 2];
     private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
     private readonly RateLimit _factors = new(perSecond: 200, burst: 1);
@@ -29,10 +28,6 @@ public sealed class SharerPath : IDisposable
         foreach (Service service in box.Services.Services)
         {
             if (service.Share == ShareMode.ByPacket) _spreaders[service.Id] = new PacketSpreader(service.Burst);
-            foreach (Pool pool in service.Pools)
-            {
-                foreach (Real real in pool.Reals) _byReal.TryAdd((real.Address, real.Port), service);
-            }
         }
         if ((box.Config.Roles & BoxRoles.Sharer) == BoxRoles.None) return;
         for (int node = 0; node < box.Config.Nodes.Length; node++)
@@ -47,6 +42,7 @@ public sealed class SharerPath : IDisposable
     public DropReason Process(LinkRole role, in Packet packet, in FrameRef frame)
     {
         bool external = role == LinkRole.External;
+        if (packet.IsTcp && !packet.Layout.IsFragment) return OnTcp(role, packet, frame);
         if (external && !_box.Services.OwnsAddress(packet.Destination)) return DropReason.NoSuchService;
         if (packet.Layout.IsFragment) return Hand(role, packet, frame, Lookup(FragmentHash(packet)));
         if (packet.IsIcmp)
@@ -58,17 +54,7 @@ public sealed class SharerPath : IDisposable
             ushort port = external ? quote.DestinationPort : quote.SourcePort;
             return Hand(role, packet, frame, Lookup(_box.OwnerHash(client, port)));
         }
-        if (!packet.IsTcp) return external ? DropReason.UnknownProtocol : DropReason.RealUnexpected;
-        FlowKey key = FlowKey.Of(packet);
-        TcpView tcp = packet.Tcp;
-        bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
-        Service? service = external ? _box.Services.Find(key.Destination, key.DestinationPort) : _byReal.GetValueOrDefault((key.Source, key.SourcePort));
-        if (service is null) return external ? RefusePort(role, packet, tcp) : DropReason.RealUnexpected;
-        if (!external && syn) return DropReason.SynOfRealRefused;
-        byte node = service.Share == ShareMode.ByPacket && !syn
-            ? Spread(service, frame)
-            : Lookup(external ? _box.OwnerHash(key.Source, key.SourcePort) : _box.OwnerHash(key.Destination, key.DestinationPort));
-        return Hand(role, packet, frame, node);
+        return external ? DropReason.UnknownProtocol : DropReason.RealUnexpected;
     }
 
     /// <summary>The owners changed: bursts in progress move on.</summary>
@@ -112,6 +98,25 @@ public sealed class SharerPath : IDisposable
             if (survivor == _box.Config.Self) _box.ProcessAsProxy(role, copy, FrameMark.Replayed);
             else _box.Egress.SendTo(role, _box.MacOf(survivor, role, FrameMark.Replayed), copy);
         }
+    }
+
+    private DropReason OnTcp(LinkRole role, in Packet packet, in FrameRef frame)
+    {
+        bool external = role == LinkRole.External;
+        IpAddr source = packet.Source, destination = packet.Destination;
+        TcpView tcp = packet.Tcp;
+        bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
+        Service? service = external ? _box.Services.Find(destination, tcp.DestinationPort) : _box.Services.FindByReal(source, tcp.SourcePort);
+        if (service is null)
+        {
+            if (!external) return DropReason.RealUnexpected;
+            return _box.Services.OwnsAddress(destination) ? RefusePort(role, packet, tcp) : DropReason.NoSuchService;
+        }
+        if (!external && syn) return DropReason.SynOfRealRefused;
+        byte node = service.Share == ShareMode.ByPacket && !syn
+            ? Spread(service, frame)
+            : Lookup(external ? _box.OwnerHash(source, tcp.SourcePort) : _box.OwnerHash(destination, tcp.DestinationPort));
+        return Hand(role, packet, frame, node);
     }
 
     private DropReason Hand(LinkRole role, in Packet packet, in FrameRef frame, byte node)

@@ -13,7 +13,7 @@ namespace Appliance.DataPath.Runtime;
 /// </summary>
 public sealed class Worker
 {
-    private const int BatchSize = 64, MaxCommands = 256;
+    private const int BatchSize = 64, MaxCommands = 256, PrefetchFrom = 4;
 
     private readonly Box _box;
     private readonly FramePort[] _ports;
@@ -61,6 +61,7 @@ public sealed class Worker
         {
             FramePort port = _ports[role];
             int count = port.Receive(_batch);
+            if (count >= PrefetchFrom) _box.Prefetch(_batch);
             for (int i = 0; i < count; i++) _box.Process((LinkRole)role, _batch[i]);
             if (count > 0)
             {

@@ -28,7 +28,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 Refuse(handshake, DropReason.NoRouteMatches);
                 return;
             case RouteResult.Incomplete:
-                if (head.Length == HeadBuffers.Room) Refuse(handshake, DropReason.HeadTooLong);
+                // The window cannot open further before the splice, so nothing more will come.
+                if (head.Length >= Math.Min(HeadBuffers.Room, LimitOf(handshake))) Refuse(handshake, DropReason.HeadTooLong);
                 return;
         }
         host.Statistics[Counter.HeadsComplete]++;
@@ -98,7 +99,6 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 break;
             case HandshakeState.BackendSyn when handshake.Tries < SynsPerReal:
                 host.Statistics[Counter.BackendTimeouts]++;
-                CountFailure(handshake);
                 SendSyn(handshake);
                 break;
             case HandshakeState.BackendSyn:
@@ -130,6 +130,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         table.End(handshake);
     }
 
+    private int LimitOf(Handshake handshake) => new ClientWindow(handshake.Service, host.ProfileOf(handshake.Service), handshake.Agreed.HasScale).Limit;
+
     private void AskPeers(Handshake handshake)
     {
         handshake.State = HandshakeState.AskingPeers;
@@ -141,13 +143,23 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void Choose(Handshake handshake)
     {
+        if (TryChoose(handshake, rested: true)) return;
+        // Better a backend that may be ill than a refusal, as long as none was tried.
+        if (handshake.Real is null && TryChoose(handshake, rested: false)) return;
+        Refuse(handshake, DropReason.NoBackend);
+    }
+
+    private bool TryChoose(Handshake handshake, bool rested)
+    {
         Pool pool = handshake.Pool!;
+        int first = handshake.Attempt;
         for (; handshake.Attempt < pool.Reals.Length; handshake.Attempt++)
         {
             int index = BackendChooser.Choose(pool, handshake.RecordId, handshake.Attempt);
             if (index < 0) break;
             Real real = pool.Reals[index];
-            if (health.IsResting(real.Address, real.Port, host.Now)) continue;
+            // What nobody has heard was left out of what the client was promised.
+            if (!host.TryGetProfile(real.Address, real.Port, out _) || (rested && health.IsResting(real.Address, real.Port, host.Now))) continue;
             FlowKey serverKey = new(real.Address, handshake.ClientKey.Source, real.Port, handshake.ClientKey.SourcePort, Packet.ProtocolTcp);
             if (IsTaken(serverKey, handshake)) continue;
             handshake.Real = real;
@@ -156,9 +168,10 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             handshake.Tries = 0;
             if (handshake.Attempt > 0) Announce(handshake);
             SendSyn(handshake);
-            return;
+            return true;
         }
-        Refuse(handshake, DropReason.NoBackend);
+        handshake.Attempt = first;
+        return false;
     }
 
     private bool IsTaken(in FlowKey serverKey, Handshake handshake)
@@ -183,6 +196,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         CountFailure(handshake);
         table.RemoveServerKey(handshake);
+        // It refused, or its late answer will be reset: if there is no other real, nothing is owed to this one.
+        handshake.State = HandshakeState.Head;
         handshake.Attempt++;
         handshake.HasLowest = false;
         Choose(handshake);
@@ -298,7 +313,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void ResetBackend(Handshake handshake)
     {
-        if (handshake.State is not (HandshakeState.BackendSyn or HandshakeState.BackendData)) return;
+        if (handshake.State is not (HandshakeState.BackendSyn or HandshakeState.BackendData or HandshakeState.Confirming)) return;
         TcpSegmentSpec reset = ToServer(handshake, handshake.C + 1u, default, TcpFlags.Rst, 0);
         host.Send(FlowDirection.ToServer, ref reset, default, 0);
     }

@@ -13,14 +13,18 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
 {
     private const long EarlyAckAfterNs = 20_000_000, HeadTimeoutNs = 30_000_000_000, ClosingNs = 5_000_000_000;
     private const int EarlyAckSegments = 10;
+    private const ulong Begun = 0xbe90_5717;
 
-    private readonly SynCache _answered = new(65536);
+    private readonly SynCache _answered = new(65536), _begun = new(65536);
 
     /// <summary>Before this instant (ns) another box owned some flows: SYNs answered earlier do not count as ours.</summary>
     public long OwnedSince { get; set; }
 
     /// <summary>True if this box answered the SYN of this connection since it owns the flow.</summary>
     public bool AnsweredSyn(in FlowKey key, TcpSeq a) => _answered.Contains(SynHash(key, a), OwnedSince);
+
+    /// <summary>True if a SYN of this tuple was answered so lately that its first segment may still come: what comes before it is early, not stray.</summary>
+    public bool MayBegin(in FlowKey key) => _begun.Contains(key.Hash(Begun), host.Now - HeadTimeoutNs);
 
     /// <summary>Answers a SYN with a cookie; no state is kept.</summary>
     public DropReason OnSyn(in Packet packet, Service service)
@@ -31,6 +35,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out DropReason malformed)) return malformed;
         if (options.HasMd5 || options.HasAo) return DropReason.SynTcpMd5OrAo;
         if (host.IsDraining) return DropReason.Draining;
+        if (host.IsTableFull) return DropReason.TableFull;
         FlowKey key = FlowKey.Of(packet);
         if (table.Buffers.IsExhausted) return DropReason.HeadBuffersExhausted;
         if (table.Buffers.IsShareUsed(key.Source)) return DropReason.SourceShareExceeded;
@@ -43,6 +48,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         TcpSeq a = tcp.Seq;
         if (!SynCookie.TryMake(cookies, key, a, agreed, host.WallMs / 1000, out TcpSeq b)) return DropReason.CookieExpired;
         _answered.Add(SynHash(key, a), host.Now);
+        _begun.Add(key.Hash(Begun), host.Now);
         host.Statistics[Counter.CookiesSent]++;
 
         TcpSegmentSpec answer = ToClient(key, b, a + 1, TcpFlags.Syn | TcpFlags.Ack, new ClientWindow(service, profile, scales).Promised);
@@ -86,11 +92,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (tcp.Has(TcpFlags.Syn)) return OnSynAgain(handshake, packet);
         if (tcp.Has(TcpFlags.Rst)) return OnReset(handshake, tcp);
         if (!tcp.Has(TcpFlags.Ack) || (tcp.Ack != handshake.B + 1u && handshake.State != HandshakeState.Closing)) return DropReason.SegmentInvalid;
-        if (handshake.State == HandshakeState.Closing)
-        {
-            table.End(handshake);
-            return DropReason.Consumed;
-        }
+        if (handshake.State == HandshakeState.Closing) return OnClosing(handshake, tcp);
         if (handshake.State == HandshakeState.Shadow) Awake(handshake);
         NoteHeader(handshake, tcp, options);
         int offset = tcp.Seq - (handshake.A + 1u);
@@ -106,9 +108,11 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
             backends.OnBytes(handshake);
             AfterBytes(handshake);
         }
-        else if (handshake.FinAt == 0 && handshake.State == HandshakeState.Head)
+        if (handshake.State == HandshakeState.Head && handshake.FinAt == handshake.Ranges.Contiguous)
         {
-            CloseEmpty(handshake);
+            // Nothing more will come: a head that is not whole by now never will be.
+            if (handshake.FinAt == 0) CloseEmpty(handshake);
+            else backends.Refuse(handshake, DropReason.RequestMalformed);
         }
         return verdict;
     }
@@ -218,7 +222,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     {
         int offset = tcp.Seq - (handshake.A + 1u);
         if (offset < 0 || offset > handshake.Ranges.Contiguous) return DropReason.RstOutOfWindow;
-        if (handshake.State >= HandshakeState.Confirming) return DropReason.None;
+        // Once request bytes have left, the splice carries resets.
+        if (handshake.State == HandshakeState.Delivering) return DropReason.SegmentInvalid;
         backends.Abandon(handshake);
         return DropReason.Consumed;
     }
@@ -232,6 +237,14 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         int take = Math.Min(payload.Length - skip, HeadBuffers.Room - from);
         bool fits = handshake.Ranges.Add(from, from + take, payload.Slice(skip, take), table.Buffers.Bytes(handshake.Buffer));
         return fits ? DropReason.BytesHeldUnacknowledged : DropReason.BytesOutOfOrder;
+    }
+
+    // Its FIN again: it has not seen ours. Anything else acknowledges it, or is beyond caring.
+    private DropReason OnClosing(Handshake handshake, in TcpView tcp)
+    {
+        if (tcp.Has(TcpFlags.Fin) && tcp.Ack == handshake.B + 1u) CloseEmpty(handshake);
+        else table.End(handshake);
+        return DropReason.Consumed;
     }
 
     private void CloseEmpty(Handshake handshake)

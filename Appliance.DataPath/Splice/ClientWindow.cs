@@ -14,6 +14,9 @@ public readonly struct ClientWindow
 
     private readonly int _limit, _unit;
 
+    /// <summary>Bytes from a+1 that can ever be promised before the splice.</summary>
+    public int Limit => _limit;
+
     /// <summary>The window towards clients of <paramref name="service"/>; scaled if both sides agreed to scale.</summary>
     public ClientWindow(Service service, in PoolProfile profile, bool scales)
     {

@@ -58,6 +58,15 @@ public sealed class CloseTracker
         Move(index, SpliceState.Reset);
     }
 
+    /// <summary>The client gave up before its request was released: the splice is over.</summary>
+    public void OnAbandoned(int index)
+    {
+        ref SpliceRecord record = ref _splices.Record(index);
+        _splices.SetSlowPath(record.ToServer, slow: false);
+        _host.Statistics[Counter.SplicesReset]++;
+        Move(index, SpliceState.Reset);
+    }
+
     /// <summary>A record came, or changed, from a peer: its end is timed here too.</summary>
     public void OnImported(int index) => Enlist(index);
 

@@ -25,6 +25,9 @@ public interface ISpliceHost
     /// <summary>True while the box takes no new connections.</summary>
     bool IsDraining { get; }
 
+    /// <summary>True if another splice would find no room: new SYNs are dropped, so that no client gets further than that.</summary>
+    bool IsTableFull { get; }
+
     /// <summary>This box's node number.</summary>
     byte Node { get; }
 
@@ -37,7 +40,7 @@ public interface ISpliceHost
     /// </summary>
     bool Send(FlowDirection direction, ref TcpSegmentSpec spec, ReadOnlySpan<byte> payload, int segmentSize);
 
-    /// <summary>Tells replication; false if its queue is full (counted; a resync repairs it).</summary>
+    /// <summary>Tells replication; false if its queue is full (counted; what is lost comes with the next full transfer).</summary>
     bool Publish(in SpliceEvent message);
 
     /// <summary>Index of the next hop towards <paramref name="destination"/> on the link of <paramref name="direction"/>; -1 if there is no route or the table is full.</summary>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -51,15 +52,12 @@ public static class Progress
             progress.FinSeen = 1;
             progress.FinSeq = (tcp.Seq + (length - 1)).Value;
         }
-        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None
-            && TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _) && options.HasTimestamps)
-        {
-            Raise(ref progress.TsVal, new TcpSeq(options.TsVal), first);
-        }
+        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None && TcpOptions.TryReadTsVal(tcp.Options, out uint value)) Raise(ref progress.TsVal, new TcpSeq(value), first);
         bool repeats = length == 0 && !moved && nowNs - progress.LastSeen < StormGapNs;
         progress.Repeats = !repeats ? (ushort)0 : progress.Repeats == ushort.MaxValue ? ushort.MaxValue : (ushort)(progress.Repeats + 1);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool Raise(ref uint maximum, TcpSeq value, bool first)
     {
         if (!first && value <= new TcpSeq(maximum)) return false;

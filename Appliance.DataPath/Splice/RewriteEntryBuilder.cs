@@ -11,6 +11,9 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public static class RewriteEntryBuilder
 {
+    private const long LingerNs = 2_000_000_000;
+    private const int Far = 1 << 29;
+
     /// <summary>Fills both entries from <paramref name="record"/>; next hops are indices in the neighbour table.</summary>
     public static void Build(in SpliceRecord record, int recordIndex, ushort nextHopToServer, ushort nextHopToClient, out RewriteEntry toServer, out RewriteEntry toClient)
     {
@@ -70,9 +73,12 @@ public static class RewriteEntryBuilder
     /// the ack floor, and the client a byte of the server's (from then on it echoes the server's clock). A floor that
     /// stayed would win again after 2^31 bytes: whoever sees true clears FloorOpen in the record and the flags in the entries.
     /// </summary>
-    public static bool FloorsPassed(in SpliceRecord record, in RewriteEntry toServer, in RewriteEntry toClient)
+    public static bool FloorsPassed(in SpliceRecord record, in RewriteEntry toServer, in RewriteEntry toClient, long now)
     {
         TcpSeq acknowledged = new TcpSeq(toClient.AckSeen) + toClient.AckDelta;
+        // Segments from before may still be under way, for less than this; after too many bytes the floor itself would be wrong.
+        bool far = acknowledged - new TcpSeq(record.AckFloor) > Far || new TcpSeq(toClient.SeqNext) - new TcpSeq(record.D) > Far;
+        if (!far && now - record.Created < LingerNs) return false;
         bool echoes = (toServer.Flags & RewriteFlags.TsEcrFloor) == RewriteFlags.None || new TcpSeq(toServer.AckSeen) > new TcpSeq(record.B + 1);
         return acknowledged >= new TcpSeq(record.AckFloor) && echoes;
     }

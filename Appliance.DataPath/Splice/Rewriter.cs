@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
@@ -25,7 +26,7 @@ public static class Rewriter
     /// <summary>Rewrites <paramref name="packet"/> (its IsTcp holds, and its family is the entry's); None, or why it is dropped, untouched.</summary>
     public static DropReason Rewrite(in Packet packet, in VnetHeader vnet, in RewriteEntry entry)
     {
-        PacketLayout layout = packet.Layout;
+        ref readonly PacketLayout layout = ref packet.Layout;
         Span<byte> network = packet.Frame[layout.Network..];
         Span<byte> header = packet.Frame[layout.Transport..layout.Payload];
         bool v6 = layout.Kind == NetworkKind.Ipv6;
@@ -50,6 +51,7 @@ public static class Rewriter
         return DropReason.None;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void RewriteIpv4(Span<byte> network, in RewriteEntry entry)
     {
         ref Ipv4Words ip = ref MemoryMarshal.AsRef<Ipv4Words>(network);
@@ -70,6 +72,7 @@ public static class Rewriter
     }
 
     // Sequence, ack, window and options; adds what the checksum has to know to delta.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static DropReason RewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
     {
         ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
@@ -90,17 +93,24 @@ public static class Rewriter
         uint seq = Net(tcp.Seq), newSeq = seq + entry.SeqDelta;
         tcp.Seq = Net(newSeq);
         delta += (ulong)~seq + newSeq;
+        uint raised = 0;
         if (hasAck)
         {
             uint ack = Net(tcp.Ack), newAck = ack + entry.AckDelta;
-            if ((entry.Flags & RewriteFlags.AckFloor) != RewriteFlags.None) newAck = TcpSeq.Max(new(newAck), new(entry.AckFloor)).Value;
+            if ((entry.Flags & RewriteFlags.AckFloor) != RewriteFlags.None)
+            {
+                uint floored = TcpSeq.Max(new(newAck), new(entry.AckFloor)).Value;
+                raised = floored - newAck;
+                newAck = floored;
+            }
             tcp.Ack = Net(newAck);
             delta += (ulong)~ack + newAck;
         }
-        if ((flags & FlagSyn) == 0 && entry.WindowShiftIn != entry.WindowShiftOut)
+        if ((flags & FlagSyn) == 0 && (entry.WindowShiftIn != entry.WindowShiftOut || raised != 0))
         {
-            // 16 bits and a shift of at most 14: no overflow.
-            uint window = Net(tcp.Window), newWindow = Math.Min((window << entry.WindowShiftIn) >> entry.WindowShiftOut, ushort.MaxValue);
+            // 16 bits and a shift of at most 14: no overflow. An acknowledgment that was raised leaves the right edge where it is.
+            uint window = Net(tcp.Window), bytes = window << entry.WindowShiftIn;
+            uint newWindow = Math.Min((bytes - Math.Min(raised, bytes)) >> entry.WindowShiftOut, ushort.MaxValue);
             tcp.Window = Net((ushort)newWindow);
             delta += (ushort)~window + newWindow;
         }
@@ -108,6 +118,7 @@ public static class Rewriter
     }
 
     // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong RewriteTimestamps(Span<byte> words, in RewriteEntry entry, bool hasAck)
     {
         ref TimestampWords ts = ref MemoryMarshal.AsRef<TimestampWords>(words);

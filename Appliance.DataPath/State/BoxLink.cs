@@ -73,8 +73,8 @@ public sealed class BoxLink(LinkRole role, string interfaceName, string node)
     public MacAddress OwnMac => Macs[0];
 
     /// <summary>
-    /// The MAC of a node on a link: locally administered, 42 bits of a hash of the node's name
-    /// and the link, then the mark. Every box can compute every other's.
+    /// The MAC of a node on a link: locally administered, 36 bits of a hash of the node's name,
+    /// then the link and the mark. Every box can compute every other's.
     /// </summary>
     public static MacAddress MacOf(string node, LinkRole role, FrameMark mark)
     {

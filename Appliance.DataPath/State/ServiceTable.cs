@@ -47,41 +47,58 @@ public sealed record Service(uint Id, string Name, IpAddr Address, ushort Port, 
 /// <summary>All services, immutable; swapped whole by a new configuration. Lookup neither locks nor allocates.</summary>
 public sealed class ServiceTable
 {
-    private readonly Service?[] _slots;
+    private readonly EndpointMap _services, _reals;
     private readonly HashSet<IpAddr> _addresses;
 
     /// <summary>Builds the table; two services on one address and port are the caller's error.</summary>
     public ServiceTable(IReadOnlyList<Service> services)
     {
         Services = [.. services];
-        int size = 4;
-        while (size < services.Count * 4) size *= 2;
-        _slots = new Service?[size];
-        _addresses = [];
-        foreach (Service service in services)
-        {
-            _addresses.Add(service.Address);
-            int at = Slot(service.Address, service.Port);
-            while (_slots[at] is not null) at = (at + 1) & (size - 1);
-            _slots[at] = service;
-        }
+        _addresses = [.. services.Select(s => s.Address)];
+        _services = new EndpointMap([.. services.Select(s => (s.Address, s.Port, s))]);
+        _reals = new EndpointMap([.. services.SelectMany(s => s.Pools.SelectMany(p => p.Reals), (s, r) => (r.Address, r.Port, s))]);
     }
 
     /// <summary>All services, in the order of the configuration.</summary>
     public IReadOnlyList<Service> Services { get; }
 
     /// <summary>The TCP service at an address and port, or null.</summary>
-    public Service? Find(IpAddr address, ushort port)
-    {
-        for (int at = Slot(address, port); ; at = (at + 1) & (_slots.Length - 1))
-        {
-            Service? service = _slots[at];
-            if (service is null || (service.Port == port && service.Address == address)) return service;
-        }
-    }
+    public Service? Find(IpAddr address, ushort port) => _services.Find(address, port);
+
+    /// <summary>The first service that has a backend at an address and port, or null.</summary>
+    public Service? FindByReal(IpAddr address, ushort port) => _reals.Find(address, port);
 
     /// <summary>True if any service stands on this address: the sharer answers ARP, ND and echo for it.</summary>
     public bool OwnsAddress(IpAddr address) => _addresses.Contains(address);
 
-    private int Slot(IpAddr address, ushort port) => (int)Flow.FlowKey.HashEndpoint(address, port, 0) & (_slots.Length - 1);
+    /// <summary>Endpoints in one array, a quarter full at most: a hash, and mostly one comparison. Of equal ones the first counts.</summary>
+    private sealed class EndpointMap
+    {
+        private readonly (IpAddr Address, ushort Port, Service? Service)[] _slots;
+
+        public EndpointMap((IpAddr Address, ushort Port, Service Service)[] all)
+        {
+            int size = 4;
+            while (size < all.Length * 4) size *= 2;
+            _slots = new (IpAddr, ushort, Service?)[size];
+            foreach ((IpAddr Address, ushort Port, Service Service) one in all)
+            {
+                if (Find(one.Address, one.Port) is not null) continue;
+                int at = Slot(one.Address, one.Port);
+                while (_slots[at].Service is not null) at = (at + 1) & (size - 1);
+                _slots[at] = one;
+            }
+        }
+
+        public Service? Find(IpAddr address, ushort port)
+        {
+            for (int at = Slot(address, port); ; at = (at + 1) & (_slots.Length - 1))
+            {
+                ref readonly (IpAddr Address, ushort Port, Service? Service) slot = ref _slots[at];
+                if (slot.Service is null || (slot.Port == port && slot.Address == address)) return slot.Service;
+            }
+        }
+
+        private int Slot(IpAddr address, ushort port) => (int)Flow.FlowKey.HashEndpoint(address, port, 0) & (_slots.Length - 1);
+    }
 }

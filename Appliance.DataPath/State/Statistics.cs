@@ -45,7 +45,6 @@ public enum Counter
     ConfirmationsReceived,
     ReleasedWithoutPeer,
     QueriesSent,
-    QueriesAnswered,
     HandshakesTakenOver,
     ResetsSent,
     IcmpTranslated,
@@ -56,7 +55,6 @@ public enum Counter
     Probes,
     ProbesAnswered,
     EventsLost,
-    StaleFramesDropped,
     TimersFired,
 }
 

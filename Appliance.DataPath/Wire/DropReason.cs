@@ -87,6 +87,7 @@ public enum DropReason : byte
     AfterReset,
     SynOfRealRefused,
     Consumed,
+    TransportChecksumWrong,
 }
 
 /// <summary>The operator's sentence for each <see cref="DropReason"/>.</summary>
@@ -176,6 +177,7 @@ public static class DropReasons
         Set(DropReason.AfterReset, "the connection was reset");
         Set(DropReason.SynOfRealRefused, "a server opens a connection and no statement allows it");
         Set(DropReason.Consumed, "consumed by the box itself");
+        Set(DropReason.TransportChecksumWrong, "the TCP checksum of a segment that the box itself would act on is wrong");
         return s;
     }
 }

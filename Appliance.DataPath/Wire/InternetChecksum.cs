@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace Appliance.DataPath.Wire;
@@ -44,6 +45,7 @@ public static class InternetChecksum
     }
 
     /// <summary>Folds 32-bit or 64-bit sums of words to 16 bits, with end-around carry.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort Fold(ulong sum)
     {
         sum = (sum & 0xffff_ffff) + (sum >> 32);
@@ -53,6 +55,7 @@ public static class InternetChecksum
     }
 
     /// <summary>Joins two sums or deltas.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort Add(ushort x, ushort y) => Fold((uint)x + y);
 
     /// <summary>The sum or delta of the same bytes one byte later: for words at odd offsets, and for data behind an odd number of bytes.</summary>
@@ -86,6 +89,7 @@ public static class InternetChecksum
         Fold((ulong)Fold(~oldAddress.High) + Fold(~oldAddress.Low) + Fold(newAddress.High) + Fold(newAddress.Low));
 
     /// <summary>A complete checksum after the change that <paramref name="delta"/> stands for (RFC 1624 equation 3).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort Update(ushort checksum, ushort delta) => (ushort)~Add((ushort)~checksum, delta);
 
     /// <summary>As <see cref="Update"/>, for UDP: zero (no checksum) stays, and a result of zero is written as ffff.</summary>
@@ -97,6 +101,7 @@ public static class InternetChecksum
     }
 
     /// <summary>A partial checksum (pseudo-header sum) after a change of addresses, protocol or length.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort UpdatePartial(ushort partial, ushort delta) => Add(partial, delta);
 
     /// <summary>True if the IPv4 header checksum is right; <paramref name="header"/> holds the header with its options and nothing else.</summary>

@@ -64,7 +64,7 @@ public readonly ref struct Packet
     /// <summary>IP protocol numbers.</summary>
     public const byte ProtocolIcmp = 1, ProtocolTcp = 6, ProtocolUdp = 17, ProtocolIcmp6 = 58;
 
-    private Packet(Span<byte> frame, PacketLayout layout)
+    private Packet(Span<byte> frame, scoped in PacketLayout layout)
     {
         Frame = frame;
         Layout = layout;
@@ -73,8 +73,8 @@ public readonly ref struct Packet
     /// <summary>The whole frame, from the destination MAC to the padding.</summary>
     public Span<byte> Frame { get; }
 
-    /// <summary>Where everything stands.</summary>
-    public PacketLayout Layout { get; }
+    /// <summary>Where everything stands; a field, so that reading one offset copies no more than that.</summary>
+    public readonly PacketLayout Layout;
 
     /// <summary>Destination MAC.</summary>
     public MacAddress DestinationMac => MacAddress.Read(Frame);

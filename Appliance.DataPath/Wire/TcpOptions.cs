@@ -101,6 +101,19 @@ public struct TcpOptions
         return (new TcpSeq(BinaryPrimitives.ReadUInt32BigEndian(block)), new TcpSeq(BinaryPrimitives.ReadUInt32BigEndian(block[4..])));
     }
 
+    /// <summary>Only the timestamp value; false if there is none, or the options are malformed.</summary>
+    public static bool TryReadTsVal(ReadOnlySpan<byte> options, out uint value)
+    {
+        if (IsTimestampsOnly(options))
+        {
+            value = BinaryPrimitives.ReadUInt32BigEndian(options[4..]);
+            return true;
+        }
+        bool found = TryParse(options, out TcpOptions parsed, out _) && parsed.HasTimestamps;
+        value = parsed.TsVal;
+        return found;
+    }
+
     /// <summary>Reads the option bytes of a header (<see cref="TcpView.Options"/>); fails with <see cref="DropReason.TcpOptionsMalformed"/>.</summary>
     public static bool TryParse(ReadOnlySpan<byte> options, out TcpOptions parsed, out DropReason reason)
     {

@@ -42,30 +42,6 @@ public sealed class KillMatrixTests
         await RunAll(experiment, KillFault.Manager, KillFault.Terminate);
     }
 
-    [Test]
-    [Explicit]
-    public async Task Debug()
-    {
-        await using var experiment = KillExperiment.Start(Short(2, "by flow"));
-        for (int i = 0; i < 15; i++)
-        {
-            var capture = Appliance.Lab.Judges.Capture.Start(experiment.Lab.Client, "eth0", $"rst{i}", filter: "tcp[13] & 4 != 0 and src host 203.0.113.10");
-            try
-            {
-                await RunAll(experiment, KillFault.LinkDown);
-            }
-            catch (AssertionException)
-            {
-                File.Copy(capture.Stop(), "/tmp/kernels-rst.pcap", overwrite: true);
-                foreach (var box in experiment.Lab.Boxes)
-                {
-                    File.WriteAllText($"/tmp/kernels-{box.Host.Name}.log", box.Log);
-                }
-                throw;
-            }
-        }
-    }
-
     internal static async Task RunAll(KillExperiment experiment, params KillFault[] faults)
     {
         foreach (var fault in faults)

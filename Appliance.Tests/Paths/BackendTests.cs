@@ -26,24 +26,15 @@ public sealed class BackendTests
         while (second.IsNone && box.Now - start < 2_000_000_000)
         {
             box.Advance(1);
-            while (box.ToServer.TryDequeue(out Segment? syn))
-            {
-                Assert.That(syn.Flags, Is.EqualTo(TcpFlags.Syn));
-                if (syn.Destination == first.Real) times.Add((box.Now - start) / 1_000_000);
-                else
-                {
-                    second = syn.Destination;
-                    Assert.That(syn.RawSeq, Is.EqualTo(client.Isn));
-                    times.Add((box.Now - start) / 1_000_000);
-                    new ServerEnd(box, syn, 1, new Offer()).SynAck();
-                }
-            }
+            if (!box.ToServer.TryDequeue(out Segment? syn)) continue;
+            Assert.That((syn.Flags, syn.RawSeq), Is.EqualTo((TcpFlags.Syn, client.Isn)));
+            times.Add((box.Now - start) / 1_000_000);
+            if (syn.Destination != first.Real) second = syn.Destination;
         }
         Assert.That(times, Has.Count.EqualTo(4));
         int[] due = [50, 150, 350, 750];
         for (int i = 0; i < 4; i++) Assert.That(times[i], Is.InRange(due[i], due[i] + 8));
         Assert.That(second, Is.Not.EqualTo(first.Real));
-        Assert.That(box.Box.Splices.Count, Is.EqualTo(1));
     }
 
     [Test]
@@ -196,14 +187,6 @@ public sealed class BackendTests
         server.ExpectReset();
         client.ExpectReset();
         box.ExpectEmpty();
-    }
-
-    [Test]
-    public void A_backend_whose_MSS_fell_below_what_clients_were_promised_is_left()
-    {
-        using BoxHarness box = new(new BoxOptions { Reals = 2 });
-        (_, ServerEnd server) = AskBackend(box, new Offer { Mss = 1000 });
-        Assert.That(server.SynAck(), Does.Contain(DropReason.BackendPromiseBroken), "the client may send 1460 bytes");
     }
 
     [Test]

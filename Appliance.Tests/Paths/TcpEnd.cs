@@ -33,7 +33,11 @@ internal abstract class TcpEnd(BoxHarness box, LinkRole role, IpAddr local, IpAd
 
     public int Received { get; set; } = 1;
 
-    public ushort Window { get; set; } = 1000;
+    /// <summary>Shift of the windows that this end advertises.</summary>
+    public int Scale { get; protected set; }
+
+    /// <summary>What is advertised: as much as in the SYN, unless a test says otherwise.</summary>
+    public ushort? Window { get; set; }
 
     /// <summary>The end's own clock.</summary>
     public uint TsVal => unchecked(tsBase + (uint)(Box.Now / 1_000_000));
@@ -43,7 +47,7 @@ internal abstract class TcpEnd(BoxHarness box, LinkRole role, IpAddr local, IpAd
 
     public bool MayShrink { get; set; }
 
-    protected BoxHarness Box { get; } = box;
+    protected BoxHarness Box { get; private set; } = box;
 
     private Queue<Segment> Inbox => role == LinkRole.External ? Box.ToClient : Box.ToServer;
 
@@ -71,10 +75,17 @@ internal abstract class TcpEnd(BoxHarness box, LinkRole role, IpAddr local, IpAd
             Seq = new TcpSeq(Isn) + seq,
             Ack = (flags & TcpFlags.Ack) != TcpFlags.None ? new TcpSeq(PeerIsn) + (ack ?? Received) : default,
             Flags = flags,
-            Window = window ?? Window,
+            Window = window ?? Window ?? (ushort)((Offer.Window + (1 << Scale) - 1) >> Scale),
         };
         if (Timestamps) (spec.HasTimestamps, spec.TsVal, spec.TsEcr) = (true, TsVal, _seenTsVal);
         return spec;
+    }
+
+    /// <summary>From now on this end talks through another box, as after a takeover.</summary>
+    public TcpEnd Through(BoxHarness other)
+    {
+        Box = other;
+        return this;
     }
 
     public byte[] Frame(in TcpSegmentSpec spec, ReadOnlySpan<byte> payload = default, byte[]? extraOptions = null)
@@ -199,6 +210,7 @@ internal sealed class ClientEnd(BoxHarness box, ushort port, uint a, Offer offer
     {
         TcpSegmentSpec spec = SynSpec();
         if (spec.HasTimestamps) NoteSent(spec.TsVal);
+        if (Offer.Raw is not null && TcpOptions.TryParse(Offer.Raw, out TcpOptions raw, out _) && raw.HasTimestamps) NoteSent(raw.TsVal);
         return Inject(Frame(spec, Bytes(payload), extraOptions ?? Offer.Raw));
     }
 
@@ -210,6 +222,7 @@ internal sealed class ClientEnd(BoxHarness box, ushort port, uint a, Offer offer
         PeerIsn = peeked.RawSeq;
         Timestamps = peeked.Options.HasTimestamps;
         PeerScale = peeked.Options.HasWindowScale ? peeked.Options.WindowScale : 0;
+        Scale = peeked.Options.HasWindowScale ? Offer.Scale ?? 0 : 0;
         Segment synAck = Expect();
         Assert.That(synAck.Flags & ~TcpFlags.Ece, Is.EqualTo(TcpFlags.Syn | TcpFlags.Ack));
         Assert.That(synAck.Ack, Is.EqualTo(1));
@@ -256,6 +269,7 @@ internal sealed class ServerEnd : TcpEnd
         PeerIsn = syn.RawSeq;
         Timestamps = offer.Timestamps && syn.Options.HasTimestamps;
         PeerScale = offer.Scale is not null && syn.Options.HasWindowScale ? syn.Options.WindowScale : 0;
+        Scale = syn.Options.HasWindowScale ? offer.Scale ?? 0 : 0;
         Real = syn.Destination;
     }
 

@@ -13,7 +13,7 @@ public sealed partial class LayeringTests
     private static readonly string[][] Control =
         [["Model"], ["Sealing"], ["Replication", "Failover", "Recovery", "Health", "Transactions", "Telephony"], ["Runtime"], ["Rest", "Shell"]];
 
-    private static string Root => FindRoot();
+    internal static string Root => FindRoot();
 
     [TestCase("Appliance.DataPath")]
     [TestCase("Appliance.Control")]

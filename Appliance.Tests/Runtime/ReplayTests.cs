@@ -82,7 +82,7 @@ public sealed class ReplayTests
         _frames.Add((LinkRole.External, Start + 3_600_000_000_000, new byte[60]));
         Replayed();
         byte[][] first = Files();
-        Assert.That(Verdicts()[1].GetProperty("reason").GetString(), Is.EqualTo("cookieInvalid"));
+        Assert.That(Verdicts()[1].GetProperty("reason").GetString(), Is.EqualTo("noRecord"));
         Assert.That(Verdicts()[1].GetProperty("verdict").GetString(), Is.EqualTo("drop"));
         Assert.That(Verdicts().Skip(2).Select(v => v.GetProperty("verdict").GetString()), Is.All.EqualTo("drop"));
         Replayed();

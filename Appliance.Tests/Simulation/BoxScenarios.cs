@@ -16,10 +16,39 @@ internal static class BoxScenarios
         Finish = Finish,
     };
 
+    /// <summary>One sharer that nothing befalls, and two to eight proxies, mostly two to four.</summary>
+    public static ScenarioOptions Cluster(ShareMode share, bool acked) => new()
+    {
+        Name = $"cluster {share} {(acked ? "acked" : "async")}",
+        Servers = 3,
+        ServerOffers = ServerOffers,
+        SinglePath = false,
+        MaxEvents = 20_000_000,
+        Boxes = scenario => AddCluster(scenario, share, acked),
+        Finish = Finish,
+    };
+
+    /// <summary>One death at a time: the next fault comes when all know each other's tables again.</summary>
+    public static bool OneAtATime(Scenario scenario, SimNode hit) =>
+        scenario.Boxes.Concat(scenario.Spared).All(box => box is BoxNode { IsSettled: true } && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
+
+    private static void AddCluster(Scenario scenario, ShareMode share, bool acked)
+    {
+        SimRandom random = SimRandom.For(scenario.World.Seed, 6);
+        int proxies = random.Below(8) == 0 ? random.Between(5, 8) : random.Between(2, 4);
+        bool both = random.Below(4) == 0;
+        BoxRoles[] roles = [.. Enumerable.Repeat(BoxRoles.Proxy, proxies), both ? BoxRoles.Sharer | BoxRoles.Proxy : BoxRoles.Sharer];
+        var plan = new BoxPlan { Roles = roles, Services = DrawServices(scenario, share, acked), BeatNs = random.Below(2) == 0 ? 5 * SimWorld.Millisecond : 20 * SimWorld.Millisecond };
+        for (int i = 0; i < proxies; i++) scenario.AddBox(new BoxNode(scenario, i, plan));
+        scenario.AddSpared(new BoxNode(scenario, proxies, plan));
+    }
+
     /// <summary>Asks every box what it holds at the end.</summary>
     public static void Finish(Scenario scenario)
     {
-        foreach (BoxNode box in scenario.Boxes.OfType<BoxNode>())
+        // What was said last is still on its way, and gossip takes a second.
+        if (scenario.Boxes.Count > 1) scenario.World.RunUntil(scenario.World.Now + (3 * SimWorld.Second));
+        foreach (BoxNode box in scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>())
         {
             string? left = box.Finish();
             if (left is not null) scenario.World.Violate(left);

@@ -1,3 +1,4 @@
+using Appliance.DataPath.State;
 using NUnit.Framework;
 
 namespace Appliance.Tests.Simulation;
@@ -18,5 +19,34 @@ public class BoxSimulationTests
     public void Every_byte_arrives_through_one_box()
     {
         SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), 1, BoxScenarios.Alone()));
+    }
+
+    [TestCase(ShareMode.ByFlow, true)]
+    [TestCase(ShareMode.ByFlow, false)]
+    [TestCase(ShareMode.ByPacket, true)]
+    [TestCase(ShareMode.ByPacket, false)]
+    public void Every_byte_arrives_through_several_boxes(ShareMode share, bool acked)
+    {
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, BoxScenarios.Cluster(share, acked)));
+    }
+
+    /// <summary>Explicit until it passes: see the list of what is open in the README.</summary>
+    [Explicit]
+    [TestCase(ShareMode.ByFlow, true)]
+    [TestCase(ShareMode.ByFlow, false)]
+    [TestCase(ShareMode.ByPacket, true)]
+    [TestCase(ShareMode.ByPacket, false)]
+    public void Boxes_die_one_at_a_time(ShareMode share, bool acked)
+    {
+        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, BoxScenarios.Cluster(share, acked) with
+        {
+            Name = $"deaths {share} {acked}",
+            Faults = 6,
+            FaultStates = BoxStates.Required,
+            MayHit = BoxScenarios.OneAtATime,
+            StartSpreadNs = 3 * SimWorld.Second,
+        });
+        TestContext.Out.WriteLine(summary.Coverage.Table());
+        SimulationAssert.AllComplete(summary);
     }
 }

@@ -181,6 +181,11 @@ internal sealed class FaultPlan(Scenario scenario, FaultCoverage coverage) : Sim
             End(fault, box);
             return;
         }
+        if (scenario.Options.MayHit is { } mayHit && fault.Kind != FaultKind.SyncBurst && !mayHit(scenario, box))
+        {
+            Spared++;
+            return;
+        }
         if (scenario.Options.KeepOneHealthy && fault.Kind != FaultKind.SyncBurst && !OthersHealthy(box))
         {
             Spared++;

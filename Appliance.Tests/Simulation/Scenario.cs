@@ -68,6 +68,9 @@ internal sealed class Scenario
 
     public List<SimNode> Boxes { get; } = [];
 
+    /// <summary>Boxes that no fault hits.</summary>
+    public List<SimNode> Spared { get; } = [];
+
     public List<ClientApp> Clients { get; } = [];
 
     public List<ServerApp> ServerApps { get; } = [];
@@ -79,6 +82,15 @@ internal sealed class Scenario
         Sync.Attach(box);
         Bell.Attach(box);
         box.Trigger = Faults;
+        box.Rearm();
+    }
+
+    /// <summary>Makes a box known that no fault will hit (the sharer, while it is a single point of failure).</summary>
+    public void AddSpared(SimNode box)
+    {
+        Spared.Add(box);
+        Sync.Attach(box);
+        Bell.Attach(box);
         box.Rearm();
     }
 

@@ -73,6 +73,9 @@ internal sealed record ScenarioOptions
     /// <summary>A fault that would leave no undisturbed box is skipped.</summary>
     public bool KeepOneHealthy { get; init; } = true;
 
+    /// <summary>Asked before a fault hits a box; false spares it.</summary>
+    public Func<Scenario, SimNode, bool>? MayHit { get; init; }
+
     /// <summary>Attaches boxes to the scenario's networks; null: clients talk to the first server directly.</summary>
     public Action<Scenario>? Boxes { get; init; }
 

@@ -88,11 +88,11 @@ public class ProgressTests
         record.AckFloor = 1101;
         (RewriteEntry up, RewriteEntry down) = SpliceKit.Entries(record);
         Assert.That((up.Flags & RewriteFlags.TsEcrFloor, down.Flags & RewriteFlags.AckFloor), Is.EqualTo((RewriteFlags.TsEcrFloor, RewriteFlags.AckFloor)));
-        Assert.That(RewriteEntryBuilder.FloorsPassed(in record, in up, in down), Is.False);
+        Assert.That(RewriteEntryBuilder.FloorsPassed(in record, in up, in down, long.MaxValue), Is.False);
         See(ref down, 9001, 1101);
-        Assert.That(RewriteEntryBuilder.FloorsPassed(in record, in up, in down), Is.False);
+        Assert.That(RewriteEntryBuilder.FloorsPassed(in record, in up, in down, long.MaxValue), Is.False);
         See(ref up, 1101, 5101);
-        Assert.That(RewriteEntryBuilder.FloorsPassed(in record, in up, in down), Is.True);
+        Assert.That(RewriteEntryBuilder.FloorsPassed(in record, in up, in down, long.MaxValue), Is.True);
     }
 
     [Test]
@@ -124,7 +124,7 @@ public class ProgressTests
             Assert.That(Packet.TryParse(request, out Packet x, out _) & Packet.TryParse(answer, out Packet y, out _), Is.True);
             Progress.Observe(ref up, in x, i);
             Progress.Observe(ref down, in y, i);
-            if (record.FloorOpen != 0 && RewriteEntryBuilder.FloorsPassed(in record, in up, in down))
+            if (record.FloorOpen != 0 && RewriteEntryBuilder.FloorsPassed(in record, in up, in down, long.MaxValue))
             {
                 record.FloorOpen = 0;
                 up.Flags &= ~RewriteFlags.TsEcrFloor;

@@ -144,10 +144,14 @@ internal static class SpliceKit
     {
         bool ack = (t[13] & 16) != 0;
         AddTo(t[4..], e.SeqDelta);
+        uint plain = (uint)(((long)BinaryPrimitives.ReadUInt32BigEndian(t[8..]) + e.AckDelta) & 0xffff_ffff);
         if (ack) AddTo(t[8..], e.AckDelta, e.Flags.HasFlag(RewriteFlags.AckFloor) ? e.AckFloor : null);
         if ((t[13] & 2) == 0)
         {
-            long window = ((long)BinaryPrimitives.ReadUInt16BigEndian(t[14..]) << e.WindowShiftIn) >> e.WindowShiftOut;
+            // The right edge stays where it is when the acknowledgment was raised to the floor.
+            long bytes = (long)BinaryPrimitives.ReadUInt16BigEndian(t[14..]) << e.WindowShiftIn;
+            long raised = ack ? unchecked(BinaryPrimitives.ReadUInt32BigEndian(t[8..]) - plain) : 0;
+            long window = Math.Max(0, bytes - raised) >> e.WindowShiftOut;
             BinaryPrimitives.WriteUInt16BigEndian(t[14..], (ushort)Math.Min(window, 65535));
         }
         Span<byte> options = t[20..((t[12] >> 4) * 4)];

@@ -14,7 +14,7 @@ internal static class Commands
 {
     public static RootCommand Root() => new("Network labs on one machine: hosts, links, servers, load, faults, judges.")
     {
-        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(),
+        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(), Measure.MeasureCommands.Bare(), Measure.MeasureCommands.Speed(),
     };
 
     private static System.CommandLine.Command Demonstration()
@@ -91,6 +91,7 @@ internal static class Commands
         var bytes = new Option<long>("--bytes") { DefaultValueFactory = _ => 200, Description = "bytes of each body" };
         var count = new Option<long>("--count") { Description = "requests on each connection (short: in all); 0: until --seconds" };
         var seconds = new Option<double>("--seconds") { DefaultValueFactory = _ => 5 };
+        var warmup = new Option<double>("--warmup") { Description = "seconds before them that are not counted (requests, once, short)" };
         var interval = new Option<double>("--interval-ms") { Description = "pause between requests" };
         var seed = new Option<ulong>("--seed") { DefaultValueFactory = _ => 1, Description = "seed of the content" };
         var stall = new Option<double>("--stall") { DefaultValueFactory = _ => 30, Description = "seconds without progress that count as broken" };
@@ -107,7 +108,7 @@ internal static class Commands
         var reconnect = new Option<bool>("--reconnect") { Description = "replace broken connections" };
         var command = new System.CommandLine.Command("client", "Sends load and prints JSON lines: intervals, each connection's end, a summary.")
         {
-            mode, address, port, connections, bytes, count, seconds, interval, seed, stall, limit, spread, unsent, path, host, sha, bind, noVerify, bins, wait, reconnect,
+            mode, address, port, connections, bytes, count, seconds, warmup, interval, seed, stall, limit, spread, unsent, path, host, sha, bind, noVerify, bins, wait, reconnect,
         };
         command.SetAction(r => RunClient(new LoadOptions(r.GetValue(mode), r.GetValue(address)!, r.GetValue(port))
         {
@@ -115,6 +116,7 @@ internal static class Commands
             Bytes = r.GetValue(bytes),
             Count = r.GetValue(count),
             Seconds = r.GetValue(seconds),
+            WarmupSeconds = r.GetValue(warmup),
             IntervalMs = r.GetValue(interval),
             Seed = r.GetValue(seed),
             StallSeconds = r.GetValue(stall),

@@ -19,7 +19,8 @@ public sealed class LoadClient(LoadOptions options, Action<LoadLine> report)
     {
         var target = new IPEndPoint(IPAddress.Parse(options.Address), options.Port);
         long start = Stopwatch.GetTimestamp();
-        _totals.Deadline = start + (long)(options.Seconds * Stopwatch.Frequency);
+        _totals.MeasureFrom = start + (long)(options.WarmupSeconds * Stopwatch.Frequency);
+        _totals.Deadline = start + (long)((options.WarmupSeconds + options.Seconds) * Stopwatch.Frequency);
         using var stop = new CancellationTokenSource();
         var watch = Watch(start, stop.Token);
         var runs = new List<Task>();
@@ -33,7 +34,7 @@ public sealed class LoadClient(LoadOptions options, Action<LoadLine> report)
             runs.Add(RunOne(connection, i * options.SpreadMs / options.Connections));
         }
         await Task.WhenAll(runs).ConfigureAwait(false);
-        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds - options.WarmupSeconds;
         await stop.CancelAsync().ConfigureAwait(false);
         await watch.ConfigureAwait(false);
         var summary = Summary(seconds);
@@ -130,6 +131,9 @@ internal sealed class LoadTotals
     private long _requests;
     private long _broken;
     private long _started;
+
+    /// <summary>Timestamp from which on requests that end are counted.</summary>
+    public long MeasureFrom { get; set; }
 
     /// <summary>Timestamp after which no new request starts.</summary>
     public long Deadline { get; set; }

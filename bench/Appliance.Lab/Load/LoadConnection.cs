@@ -242,10 +242,14 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
                     connection = null;
                 }
                 Touch(0);
-                Latency.Add((long)(Stopwatch.GetElapsedTime(start).Ticks * 100.0));
                 _bytes += head.ContentLength;
                 totals.AddBytes(head.ContentLength);
-                totals.AddRequest();
+                long end = Stopwatch.GetTimestamp();
+                if (end >= totals.MeasureFrom)
+                {
+                    Latency.Add((long)(Stopwatch.GetElapsedTime(start, end).Ticks * 100.0));
+                    totals.AddRequest();
+                }
                 if (options.IntervalMs > 0)
                 {
                     await Task.Delay(TimeSpan.FromMilliseconds(options.IntervalMs)).ConfigureAwait(false);

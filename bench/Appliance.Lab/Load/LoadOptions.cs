@@ -34,6 +34,9 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
 
     public double Seconds { get; init; } = 5;
 
+    /// <summary>Requests, Once, Short: what ends in the first so many seconds is not counted in rate and latency (JIT, caches).</summary>
+    public double WarmupSeconds { get; init; }
+
     /// <summary>Pause between the requests of a connection.</summary>
     public double IntervalMs { get; init; }
 
@@ -84,6 +87,10 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
             "--seconds", Number(Seconds), "--interval-ms", Number(IntervalMs), "--seed", Seed.ToString(CultureInfo.InvariantCulture),
             "--stall", Number(StallSeconds), "--limit", Number(LimitSeconds), "--spread-ms", Number(SpreadMs), "--unsent", Number(UnsentBytes),
         };
+        if (WarmupSeconds > 0)
+        {
+            arguments.AddRange(["--warmup", Number(WarmupSeconds)]);
+        }
         AddText(arguments, "--path", Path);
         AddText(arguments, "--host", HostHeader);
         AddText(arguments, "--sha256", Sha256);

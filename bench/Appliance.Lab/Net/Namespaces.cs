@@ -39,6 +39,16 @@ public static partial class Namespaces
         return found;
     }
 
+    // Tables of appliances whose box was killed whole and never started again.
+    private static void SweepEngineFiles()
+    {
+        foreach (string path in Directory.EnumerateFiles("/dev/shm", "appliance-*"))
+        {
+            string[] parts = Path.GetFileName(path).Split('-');
+            if (parts.Length > 2 && int.TryParse(parts[1], CultureInfo.InvariantCulture, out int pid) && !Directory.Exists(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}"))) File.Delete(path);
+        }
+    }
+
     /// <summary>Removes what runs left behind whose process is gone; returns the names of the namespaces removed.</summary>
     public static IReadOnlyList<string> Sweep()
     {
@@ -58,6 +68,7 @@ public static partial class Namespaces
             }
             File.Delete(file);
         }
+        SweepEngineFiles();
         return dead;
     }
 

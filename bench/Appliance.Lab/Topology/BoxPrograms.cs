@@ -1,4 +1,5 @@
 using System.Globalization;
+using Appliance.DataPath.State;
 using Appliance.Lab.Net;
 
 namespace Appliance.Lab.Topology;
@@ -31,9 +32,25 @@ internal static class BoxPrograms
                 var nginx = host.Start(new ProcessSpec("nginx", "nginx", "-p", Path.GetDirectoryName(file)!, "-c", file, "-e", "stderr"));
                 host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10), nginx);
                 break;
+            case BoxKind.Bare:
+                Bare(topology, host);
+                break;
             default:
                 break;
         }
+    }
+
+    /// <summary>Nobody answers ARP for such a box: its neighbours are told its MACs.</summary>
+    private static void Bare(ClusterTopology topology, Host host)
+    {
+        var client = topology.Clients[0];
+        var backend = topology.Backends[0];
+        string outer = BoxLink.MacOf("bare", LinkRole.External, FrameMark.Handed).ToString();
+        string inner = BoxLink.MacOf("bare", LinkRole.Internal, FrameMark.Handed).ToString();
+        client.Run("ip", "neigh", "replace", ClusterTopology.HostVirtual(1), "lladdr", outer, "dev", "eth0", "nud", "permanent");
+        backend.Run("ip", "neigh", "replace", ClusterTopology.InternalGateway, "lladdr", inner, "dev", "eth0", "nud", "permanent");
+        var process = host.Start(LabTool.Spec("bare", inline: false, "bare", "eth0", outer, client.Link("eth0").MacAddress(), "eth1", inner, backend.Link("eth0").MacAddress()));
+        process.WaitForLog("passing", TimeSpan.FromSeconds(20));
     }
 
     private static void Haproxy(ClusterTopology topology, int box, string template)

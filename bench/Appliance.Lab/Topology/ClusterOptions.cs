@@ -18,6 +18,9 @@ public enum BoxKind
     HaproxyHttpSplice,
     HaproxyTcpSplice,
     NginxStream,
+
+    /// <summary>The engine's ports and nothing else: frames go from port to port with new MACs ("appliance-lab bare"); clients speak to backend 1's own address.</summary>
+    Bare,
 }
 
 /// <summary>Size and properties of the standard topology.</summary>

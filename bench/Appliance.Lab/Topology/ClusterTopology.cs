@@ -92,7 +92,7 @@ public sealed class ClusterTopology
         return Options.Kind switch
         {
             BoxKind.Appliance => ipv6 ? VirtualAddress6 : VirtualAddress,
-            BoxKind.Router => ipv6 ? BackendAddress6(backend) : BackendAddress(backend),
+            BoxKind.Router or BoxKind.Bare => ipv6 ? BackendAddress6(backend) : BackendAddress(backend),
             _ => ipv6 ? HostVirtual6(box) : HostVirtual(box),
         };
     }
@@ -143,7 +143,7 @@ public sealed class ClusterTopology
             Mtu = Options.Mtu,
             Offloads = Options.EndOffloads,
         });
-        if (Options.Kind == BoxKind.Router)
+        if (Options.Kind is BoxKind.Router or BoxKind.Bare)
         {
             host.Route($"{InternalNet} via {HostVirtual(1)}").Route($"fd00:1::/64 via {HostVirtual6(1)}");
         }
@@ -152,7 +152,7 @@ public sealed class ClusterTopology
 
     private Host AddBox(int number)
     {
-        bool plain = Options.Kind == BoxKind.Appliance;
+        bool plain = Options.Kind is BoxKind.Appliance or BoxKind.Bare;
         var host = Lab.AddHost(Text($"box{number}"));
         var template = new LinkOptions("eth0") { Rate = Options.BoxRate, Mtu = Options.Mtu, Offloads = Options.BoxOffloads };
         host.Connect(External, template with { Addresses = plain ? [] : [HostVirtual(number) + "/24", HostVirtual6(number) + "/64"] });

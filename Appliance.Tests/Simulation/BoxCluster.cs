@@ -1,0 +1,126 @@
+using Appliance.Control.Failover;
+using Appliance.Control.Replication;
+using Appliance.Control.Runtime;
+using Appliance.Control.Sealing;
+using Appliance.DataPath.Memory;
+using Appliance.DataPath.Paths;
+using Appliance.DataPath.Runtime;
+using Appliance.DataPath.State;
+
+namespace Appliance.Tests.Simulation;
+
+/// <summary>Sends what a box's liveness and replication want sent.</summary>
+internal interface IClusterWire
+{
+    void SendBeatFrame(byte link, ReadOnlySpan<byte> datagram);
+
+    void SendSync(byte peer, byte kind, ReadOnlySpan<byte> datagram);
+}
+
+/// <summary>
+/// Liveness, replication and both bridges of one simulated box: what the engine does on two threads, here in turns.
+/// Beats are unsealed, to save time; sealing has tests of its own.
+/// </summary>
+internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
+{
+    public const byte KindBeat = 0, KindRecords = 1;
+
+    private const long AloneAfterNs = 300 * SimWorld.Millisecond;
+
+    private readonly Box _box;
+    private readonly BoxPlan _plan;
+    private readonly IClusterWire _wire;
+    private readonly byte _self;
+    private readonly ulong _peers;
+    private readonly long _started;
+    private readonly LivenessCore _core;
+    private readonly LivenessBridge _liveness;
+    private readonly RecordBridge _records;
+    private readonly Replicator _replicator;
+    private readonly NodeFlags _roles;
+    private ulong _live;
+    private long _nextBeat, _nextRecords;
+
+    public BoxCluster(
+        BoxPlan plan, Worker worker, DataPath.Paths.Membership membership, SpscQueue<SpliceEvent> events, SpscQueue<SpliceCommand> fromReplication,
+        SpscQueue<SpliceCommand> fromLiveness, IClusterWire wire, SimRandom random, long now, Action drainWorker)
+    {
+        (_plan, _box, _wire, _started) = (plan, worker.Box, wire, now);
+        _self = _box.Config.Self;
+        _peers = ((1ul << plan.Roles.Length) - 1) & ~(1ul << _self);
+        BoxRoles roles = plan.Roles[_self];
+        if ((roles & BoxRoles.Proxy) != BoxRoles.None) _roles |= NodeFlags.Proxy;
+        if ((roles & BoxRoles.Sharer) != BoxRoles.None) _roles |= NodeFlags.Sharer | NodeFlags.ActiveSharer;
+        var salt = new byte[Incarnation.SaltBytes];
+        for (int i = 0; i < salt.Length; i++) salt[i] = (byte)random.Next();
+        var me = new Incarnation(salt);
+        var options = new LivenessOptions { Self = _self, Peers = _peers, NodeListHash = 1, IntervalNs = plan.BeatNs };
+        _core = new LivenessCore(options, me, ClusterKeys.Unsealed, this, now, new Random((int)random.Next()));
+        _liveness = new LivenessBridge(_core, _self, membership, fromLiveness);
+        _records = new RecordBridge(_box.Splices, _box.Handshakes, fromReplication, events, drainWorker);
+        _replicator = new Replicator(_self, _peers, me, ClusterKeys.Unsealed, _records, _records, this, new LinkOptions { Slots = 1024, Window = 128 }, new Random((int)random.Next()));
+        _records.Connect(_replicator);
+    }
+
+    /// <summary>When a turn is due.</summary>
+    public long NextDeadline => Math.Min(_nextBeat, _nextRecords);
+
+    /// <summary>Everybody lives, everybody's table is here, and everybody is used.</summary>
+    public bool IsSettled => _core.Alive == _peers && _replicator.Live == _peers && _replicator.Refilled == _peers && _core.Table == _plan.Proxies;
+
+    /// <summary>For the evidence.</summary>
+    public override string ToString() => $"alive {_core.Alive:x} table {_core.Table:x} refilled {_replicator.Refilled:x}";
+
+    /// <summary>One turn: what the worker said goes out, what is due is done. True if the worker has something to do.</summary>
+    public bool Turn(long now, long wallMs)
+    {
+        _core.WorkersAdvanced(now);
+        NodeFlags flags = _roles;
+        bool waited = now - _started > AloneAfterNs || _core.Alive == _peers;
+        if (waited && _replicator.IsRefilled) flags |= NodeFlags.Refilled;
+        if (_box.IsProfiled) flags |= NodeFlags.Ready;
+        _core.SetLocal(new LocalState { Flags = flags, Workload = ushort.MaxValue });
+        _nextBeat = _core.Step(now, wallMs);
+        _liveness.Pump();
+        if (_core.Alive != _live)
+        {
+            _live = _core.Alive;
+            _replicator.SetLive(_live, now);
+            _records.OnLive(_live);
+        }
+        _records.Pump(now);
+        _nextRecords = _replicator.Step(now);
+        bool work = _liveness.MustWake || _records.MustWake;
+        _liveness.MustWake = _records.MustWake = false;
+        return work;
+    }
+
+    public void TakeBeat(byte link, ReadOnlySpan<byte> datagram, long now) => _core.Receive(link, datagram, now);
+
+    public void TakeRecords(ReadOnlySpan<byte> datagram, long now) => _replicator.Receive(datagram, now);
+
+    public void SetCarrier(byte link, bool up, long now) => _core.SetCarrier(link, up, now);
+
+    public void Told(int node, long now) => _core.Told((byte)node, 0, DeathCause.ConnectionClosed, now);
+
+    /// <summary>The box was away.</summary>
+    public void Paused(long away, long now) => _core.AskAfterPause(away, now);
+
+    /// <inheritdoc/>
+    public void SendBeat(byte link, byte receiver, ReadOnlySpan<byte> datagram)
+    {
+        if (link == Links.Sync) _wire.SendSync(receiver, KindBeat, datagram);
+        else _wire.SendBeatFrame(link, datagram);
+    }
+
+    /// <inheritdoc/>
+    public void Send(byte peer, ReadOnlySpan<byte> datagram) => _wire.SendSync(peer, KindRecords, datagram);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _core.Dispose();
+        _replicator.Dispose();
+        _records.Dispose();
+    }
+}

@@ -1,0 +1,165 @@
+using Appliance.Lab.Judges;
+using Appliance.Lab.Load;
+using Appliance.Lab.Net;
+using Appliance.Lab.Topology;
+
+namespace Appliance.Lab.Measure;
+
+/// <summary>How long and how often to measure.</summary>
+public sealed record SpeedPlan
+{
+    public int Runs { get; init; } = 5;
+
+    /// <summary>Measured seconds of each small load; a warm-up comes before.</summary>
+    public double Seconds { get; init; } = 2;
+
+    public double WarmupSeconds { get; init; } = 0.7;
+
+    /// <summary>Transfers and bytes of each of a bulk load.</summary>
+    public int Transfers { get; init; } = 100;
+
+    public long TransferBytes { get; init; } = 10_000_000;
+
+    /// <summary>Names of the boxes and loads to measure; empty for all.</summary>
+    public IReadOnlyList<string> Boxes { get; init; } = [];
+
+    public IReadOnlyList<string> Loads { get; init; } = [];
+}
+
+/// <summary>What one load gave on one box, run by run.</summary>
+public sealed record SpeedCell(string Load, string Box)
+{
+    /// <summary>Mb/s (bulk), connections or requests per second.</summary>
+    public Spread Rate { get; } = new();
+
+    /// <summary>CPU of the whole machine: ms per GB (bulk), us per connection or request.</summary>
+    public Spread Cpu { get; } = new();
+
+    public Spread P50Us { get; } = new();
+
+    public Spread P99Us { get; } = new();
+
+    public long Broken { get; set; }
+}
+
+/// <summary>
+/// Ratios in one run: every kind of box on the same wires, one after the other within each round, so that what the
+/// machine does meanwhile hits all alike. The judge is the client's own clock; CPU is that of the whole machine.
+/// </summary>
+public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
+{
+    private static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>Boxes in the order of the table.</summary>
+    public static readonly IReadOnlyList<(string Name, BoxKind Kind)> Boxes =
+    [
+        ("kernel", BoxKind.Router), ("bare", BoxKind.Bare), ("appliance", BoxKind.Appliance), ("haproxy-http", BoxKind.HaproxyHttp),
+        ("haproxy-http-splice", BoxKind.HaproxyHttpSplice), ("haproxy-tcp-splice", BoxKind.HaproxyTcpSplice), ("nginx-stream", BoxKind.NginxStream),
+    ];
+
+    /// <summary>Loads in the order of the table; those of the first kind are bulk.</summary>
+    public static readonly IReadOnlyList<string> BulkLoads = ["put", "get"], SmallLoads = ["short1k", "short4k", "rr1", "rr10", "rr100"];
+
+    private readonly List<SpeedCell> _cells = [];
+
+    public async Task<IReadOnlyList<SpeedCell>> Run(CancellationToken cancel)
+    {
+        await Phase(bulk: true, BulkLoads, cancel).ConfigureAwait(false);
+        await Phase(bulk: false, SmallLoads, cancel).ConfigureAwait(false);
+        return _cells;
+    }
+
+    private async Task Phase(bool bulk, IReadOnlyList<string> all, CancellationToken cancel)
+    {
+        var loads = all.Where(l => plan.Loads.Count == 0 || plan.Loads.Contains(l, StringComparer.Ordinal)).ToList();
+        if (loads.Count == 0)
+        {
+            return;
+        }
+        var boxes = new List<SpeedBox>();
+        try
+        {
+            foreach (var (name, kind) in Boxes.Where(b => plan.Boxes.Count == 0 || plan.Boxes.Contains(b.Name, StringComparer.Ordinal)))
+            {
+                boxes.Add(new SpeedBox(name, kind, bulk));
+            }
+            // Round 0 warms everything up and is not counted.
+            for (int round = 0; round <= plan.Runs; round++)
+            {
+                log(round == 0 ? "warming up" : $"round {round} of {plan.Runs}");
+                foreach (string load in loads)
+                {
+                    foreach (var box in boxes)
+                    {
+                        cancel.ThrowIfCancellationRequested();
+                        await One(box, load, round).ConfigureAwait(false);
+                    }
+                }
+            }
+        }
+        finally
+        {
+            boxes.ForEach(b => b.Dispose());
+        }
+    }
+
+    private async Task One(SpeedBox box, string load, int round)
+    {
+        var cell = _cells.Find(c => c.Load == load && c.Box == box.Name);
+        if (cell is null)
+        {
+            _cells.Add(cell = new SpeedCell(load, box.Name));
+        }
+        box.Continue();
+        bool bulk = BulkLoads.Contains(load, StringComparer.Ordinal);
+        var options = Options(load, box.Address);
+        if (round == 0)
+        {
+            options = options with { Seconds = options.Seconds / 4, Connections = bulk ? options.Connections / 4 : options.Connections };
+        }
+        var run = await box.Ready(options).ConfigureAwait(false);
+        await Task.Delay(Settle).ConfigureAwait(false);
+        run.Go();
+        await Task.Delay(TimeSpan.FromSeconds(options.WarmupSeconds)).ConfigureAwait(false);
+        var cpu = new CpuMeter();
+        var summary = await run.Finish().ConfigureAwait(false);
+        double used = cpu.Seconds;
+        box.Stop();
+        cell.Broken += summary.Broken;
+        if (round > 0)
+        {
+            Note(cell, bulk, summary, used);
+        }
+    }
+
+    private static void Note(SpeedCell cell, bool bulk, LoadSummary summary, double cpuSeconds)
+    {
+        cell.Rate.Add(bulk ? summary.MbitPerSecond : summary.PerSecond);
+        cell.Cpu.Add(bulk ? cpuSeconds * 1e3 / (summary.Bytes / 1e9) : cpuSeconds * 1e6 / Math.Max(1, summary.Requests));
+        if (!bulk)
+        {
+            cell.P50Us.Add(summary.P50Us);
+            cell.P99Us.Add(summary.P99Us);
+        }
+    }
+
+    private LoadOptions Options(string load, string address)
+    {
+        var small = new LoadOptions(load.StartsWith("short", StringComparison.Ordinal) ? LoadMode.Short : LoadMode.Requests, address)
+        {
+            Seconds = plan.Seconds, WarmupSeconds = plan.WarmupSeconds, Path = "/{bytes}", Connections = 32,
+        };
+        var transfer = new LoadOptions(LoadMode.Put, address) { Connections = plan.Transfers, Bytes = plan.TransferBytes, Verify = false };
+        return load switch
+        {
+            "put" => transfer,
+            "get" => transfer with { Mode = LoadMode.Get, Path = "/bytes/{bytes}" },
+            "short1k" => small with { Bytes = 1024 },
+            "short4k" => small with { Bytes = 4096 },
+            "rr1" => small with { Connections = 1 },
+            "rr10" => small with { Connections = 10 },
+            "rr100" => small with { Connections = 100 },
+            _ => throw new CommandFailedException($"no such load: {load}"),
+        };
+    }
+}
