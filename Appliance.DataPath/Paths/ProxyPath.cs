@@ -166,7 +166,7 @@ public sealed class ProxyPath(Box box)
         previous = NodeIds.None;
         if (box.Now - box.Membership.ChangedAt > PreviousOwnerNs || box.Membership.Previous is not { } slot) return false;
         previous = slot.Table.Lookup(hash);
-        if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Live >> previous & 1) == 0) return false;
+        if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Linked >> previous & 1) == 0) return false;
         return !fromClient || !box.Client.AnsweredSyn(key, tcp.Seq - 1u);
     }
 
