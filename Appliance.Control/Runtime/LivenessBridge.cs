@@ -15,7 +15,7 @@ namespace Appliance.Control.Runtime;
 public sealed class LivenessBridge(LivenessCore core, byte self, Membership membership, SpscQueue<SpliceCommand> toWorker)
 {
     private readonly byte[] _factors = new byte[NodeIds.Max];
-    private ulong _usable, _live, _died;
+    private ulong _usable, _live, _linked, _died;
     private uint _version;
     private bool _dirty;
 
@@ -40,6 +40,8 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
                     _dirty = true;
                     break;
                 case LivenessEventKind.NodeUp:
+                case LivenessEventKind.LinkUsable:
+                case LivenessEventKind.LinkUnusable:
                 case LivenessEventKind.MembershipChanged:
                     _dirty = true;
                     break;
@@ -65,18 +67,20 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
     private void PostMembership()
     {
         ulong live = core.Alive | (1ul << self);
-        if (core.Table != _usable || live != _live || (uint)core.TableVersion != _version)
+        ulong linked = core.UsableOn(Links.External) & core.UsableOn(Links.Internal);
+        if (core.Table != _usable || live != _live || linked != _linked || (uint)core.TableVersion != _version)
         {
             MembershipSlot? slot = membership.Prepare(out byte number);
             // The worker has not taken the last one yet: again at the next call.
             if (slot is null) return;
             slot.Usable = core.Table;
             slot.Live = live;
+            slot.Linked = linked;
             slot.Version = (uint)core.TableVersion;
             UpdateFactors();
             _factors.CopyTo(slot.Factors, 0);
             if (slot.Table.Usable != slot.Usable || slot.Usable == 0) slot.Table.Rebuild(slot.Usable);
-            (_usable, _live, _version) = (slot.Usable, live, slot.Version);
+            (_usable, _live, _linked, _version) = (slot.Usable, live, linked, slot.Version);
             membership.Posted(number);
             Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
         }

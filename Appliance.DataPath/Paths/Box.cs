@@ -243,6 +243,9 @@ public sealed class Box : ISpliceHost, IDisposable
     /// <summary>Hash that names a flow's owner, the same on every box.</summary>
     public ulong OwnerHash(IpAddr client, ushort port) => FlowKey.HashEndpoint(client, port, _clusterSeed);
 
+    /// <inheritdoc/>
+    public bool Owns(in FlowKey client) => OwnerOf(OwnerHash(client.Source, client.SourcePort)) == Config.Self;
+
     /// <summary>Owner of a flow now; <see cref="NodeIds.None"/> before the first membership.</summary>
     public byte OwnerOf(ulong hash) => Membership.Current is { } slot ? slot.Table.Lookup(hash) : NodeIds.None;
 

@@ -15,6 +15,9 @@ public sealed class MembershipSlot(ulong[] nameHashes)
     /// <summary>Proxies usable on every traffic link (they own flows); all boxes that live, this one included.</summary>
     public ulong Usable, Live;
 
+    /// <summary>Boxes that live and have both traffic links: what is relayed to others may be lost or stay with them.</summary>
+    public ulong Linked;
+
     /// <summary>Version, from the sharer's beats.</summary>
     public uint Version;
 }

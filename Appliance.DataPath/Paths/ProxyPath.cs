@@ -96,6 +96,7 @@ public sealed class ProxyPath(Box box)
             if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
             return verdict;
         }
+        if ((tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) != TcpFlags.None && !IsIntact(packet, frame)) return Pass(packet, frame, entry);
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
@@ -111,6 +112,14 @@ public sealed class ProxyPath(Box box)
         if (reset) box.Closes.OnReset(index, direction, seq);
         else box.Closes.Follow(index);
         return DropReason.None;
+    }
+
+    // Corrupt in, corrupt out, and nothing is learnt from it.
+    private DropReason Pass(in Packet packet, in FrameRef frame, in RewriteEntry entry)
+    {
+        DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
+        if (reason == DropReason.None) box.Egress.SendToHop(entry.NextHop, frame);
+        return reason;
     }
 
     private static bool IsIntact(in Packet packet, in FrameRef frame) => frame.Vnet.NeedsChecksum || InternetChecksum.VerifyTransport(packet);
@@ -166,7 +175,7 @@ public sealed class ProxyPath(Box box)
         previous = NodeIds.None;
         if (box.Now - box.Membership.ChangedAt > PreviousOwnerNs || box.Membership.Previous is not { } slot) return false;
         previous = slot.Table.Lookup(hash);
-        if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Live >> previous & 1) == 0) return false;
+        if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Linked >> previous & 1) == 0) return false;
         return !fromClient || !box.Client.AnsweredSyn(key, tcp.Seq - 1u);
     }
 

@@ -12,14 +12,14 @@ internal static unsafe partial class SocketNative
     internal const int AfPacket = 17, AfNetlink = 16, AfInet = 2;
     internal const int SockRaw = 3, SockDgram = 2, SockNonBlock = 0x800, SockCloExec = 0x80000;
     internal const int SolSocket = 1, SolPacket = 263;
-    internal const int SoSndBuf = 7, SoRcvBuf = 8, SoPriority = 12, SoAttachFilter = 26, SoSndBufForce = 32, SoRcvBufForce = 33;
+    internal const int SoError = 4, SoSndBuf = 7, SoRcvBuf = 8, SoPriority = 12, SoAttachFilter = 26, SoSndBufForce = 32, SoRcvBufForce = 33;
     internal const int PacketAddMembership = 1, PacketDropMembership = 2, PacketRxRing = 5, PacketStatistics = 6, PacketAuxData = 8;
     internal const int PacketVersion = 10, PacketReserve = 12, PacketVnetHdr = 15, PacketFanout = 18, PacketQdiscBypass = 20;
     internal const int PacketFanoutData = 22, PacketIgnoreOutgoing = 23;
     internal const int FanoutCbpf = 6;
     internal const ushort EthPAll = 3;
     internal const int MsgDontWait = 0x40, MsgTrunc = 0x20;
-    internal const int PollIn = 1;
+    internal const int PollIn = 1, PollErr = 8;
     internal const int ProtRead = 1, ProtWrite = 2, MapShared = 1;
     internal const int EPerm = 1, EIntr = 4, ENxio = 6, EAgain = 11, ENoMem = 12, EAcces = 13, ENoDev = 19, EInval = 22, EMsgSize = 90, ENetDown = 100, ENoBufs = 105;
 

@@ -45,7 +45,20 @@ public sealed unsafe class Waiter : IDisposable
             ulong counter;
             _ = SocketNative.Read(_event, &counter, sizeof(ulong));
         }
+        if (ready > 0) TakeErrors();
         return (Interlocked.Exchange(ref _pending, 0) != 0) | (ready > 0);
+    }
+
+    // An interface that goes down leaves an error on its sockets; untaken, it ends every wait at once until it is up again.
+    private void TakeErrors()
+    {
+        for (int i = 1; i < _count; i++)
+        {
+            if ((_polled[i].Returned & SocketNative.PollErr) == 0) continue;
+            int error;
+            uint length = sizeof(int);
+            _ = SocketNative.GetOption(_polled[i].Handle, SocketNative.SolSocket, SocketNative.SoError, &error, &length);
+        }
     }
 
     /// <summary>Ends the current or the next wait.</summary>

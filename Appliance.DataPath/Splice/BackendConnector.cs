@@ -111,6 +111,12 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     public void Refuse(Handshake handshake, DropReason reason)
     {
         host.Statistics.Drop(reason);
+        if (reason == DropReason.NoBackend && !host.Owns(handshake.ClientKey))
+        {
+            // The new owner has taken it over, perhaps with the same real and numbers: neither end may hear of us.
+            table.End(handshake);
+            return;
+        }
         host.Statistics[Counter.ResetsSent]++;
         TcpSegmentSpec reset = ClientHandshaker.ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 1u + (uint)handshake.Ranges.Contiguous, TcpFlags.Rst | TcpFlags.Ack, 0);
         host.Send(FlowDirection.ToClient, ref reset, default, 0);
@@ -188,13 +194,20 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void NextReal(Handshake handshake)
     {
-        if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
+        CountFailure(handshake);
         table.RemoveServerKey(handshake);
         // It refused, or its late answer will be reset: if there is no other real, nothing is owed to this one.
         handshake.State = HandshakeState.Head;
         handshake.Attempt++;
         handshake.HasLowest = false;
         Choose(handshake);
+    }
+
+    // What a box that left the table cannot reach says nothing about the real: its own link may be what is down.
+    private void CountFailure(Handshake handshake)
+    {
+        if (!host.Owns(handshake.ClientKey)) return;
+        if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
     }
 
     private void SendSyn(Handshake handshake)

@@ -1,3 +1,4 @@
+using Appliance.DataPath.Flow;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -17,6 +18,9 @@ public interface ISpliceHost
 
     /// <summary>True if any other box lives, so that a confirmation can come.</summary>
     bool HasLivePeers { get; }
+
+    /// <summary>True if flows of this client are this box's to begin, as far as it knows now.</summary>
+    bool Owns(in FlowKey client);
 
     /// <summary>True while the box takes no new connections.</summary>
     bool IsDraining { get; }

@@ -49,7 +49,7 @@ public sealed class KillMatrixTests
             int seed = Random.Shared.Next();
             var result = await experiment.Run(fault, seed);
             TestContext.Out.WriteLine(result);
-            string errors = string.Join(", ", result.Errors);
+            string errors = string.Join(", ", result.Errors) + "\n" + string.Join('\n', experiment.Lab.Boxes.Select(ClusterLoad.Counters));
             Assert.That(result.Broken, Is.Zero, $"{result} {errors}");
             Assert.That(result.MismatchedBytes, Is.Zero, result.ToString());
             Assert.That(result.ShaVerified, Is.EqualTo(result.Transfers), result.ToString());

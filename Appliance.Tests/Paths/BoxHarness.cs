@@ -167,7 +167,7 @@ internal sealed class BoxHarness : IDisposable
     {
         MembershipSlot slot = _membership.Prepare(out byte number)!;
         slot.Usable = usable;
-        slot.Live = live;
+        slot.Live = slot.Linked = live;
         slot.Table.Rebuild(usable);
         _membership.Posted(number);
         _commands.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });

@@ -29,7 +29,7 @@ public sealed class KillExperiment : IAsyncDisposable
     /// <summary>Builds the cluster; returns when all of its boxes can be used.</summary>
     public static KillExperiment Start(KillOptions options) => new(options, ApplianceLab.Start(
         new ApplianceOptions { Proxies = options.Proxies, Share = options.Share, Durability = options.Durability },
-        new ClusterOptions { ClientRate = options.ClientRate }));
+        new ClusterOptions { Clients = 2, ClientRate = options.ClientRate }));
 
     /// <summary>One run: starts the load, hits the victim, waits for the load's end, heals the victim.</summary>
     public async Task<KillResult> Run(KillFault fault, int seed)
@@ -101,7 +101,9 @@ public sealed class KillExperiment : IAsyncDisposable
             if (load.Connections > 0)
             {
                 string name = string.Create(CultureInfo.InvariantCulture, $"{load.Mode}-{_runs}-{runs.Count}");
-                runs.Add(LabTool.StartClient(Lab.Client, name, load));
+                // The small requests come from a host of their own, so that what they wait for is not the bulk's queue.
+                var client = Lab.Topology.Clients[load.Mode == LoadMode.Requests ? 1 : 0];
+                runs.Add(LabTool.StartClient(client, name, load));
             }
         }
     }

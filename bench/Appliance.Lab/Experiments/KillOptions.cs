@@ -70,7 +70,7 @@ public sealed record KillOptions
     public double StallSeconds { get; init; } = 30;
 
     /// <summary>Every run is over after so long.</summary>
-    public double LimitSeconds { get; init; } = 180;
+    public double LimitSeconds { get; init; } = 60;
 }
 
 /// <summary>What became of one run. Broken and MismatchedBytes are to be zero; the times are what was seen, not judged.</summary>

@@ -49,6 +49,9 @@ public sealed class NginxServer
     /// <summary>SHA-256 (lower-case hex) of each file made.</summary>
     public IReadOnlyDictionary<string, string> Sha256 => _sha256;
 
+    /// <summary>The client address of every plain request so far, as the PROXY header gave it, else as the connection has it.</summary>
+    public IReadOnlyList<string> ClientAddresses => File.Exists(AccessLog(Directory)) ? File.ReadAllLines(AccessLog(Directory)) : [];
+
     /// <summary>Where an upload to /put/SEED is stored.</summary>
     public string UploadedFile(ulong seed) => Path.Combine(Directory, "put", seed.ToString(CultureInfo.InvariantCulture));
 
@@ -77,6 +80,8 @@ public sealed class NginxServer
         return server;
     }
 
+    private static string AccessLog(string directory) => Path.Combine(directory, "access.log");
+
     private static string Configuration(Host host, NginxOptions o, string directory)
     {
         string proxy = o.ProxyProtocol ? " proxy_protocol" : string.Empty;
@@ -89,6 +94,7 @@ public sealed class NginxServer
             worker_rlimit_nofile 65536;
             events { worker_connections 16384; multi_accept on; }
             http {
+                log_format address '{{(o.ProxyProtocol ? "$proxy_protocol_addr" : "$remote_addr")}}';
                 access_log off;
                 sendfile on;
                 tcp_nopush on;
@@ -103,6 +109,7 @@ public sealed class NginxServer
                     listen {{o.Port}} backlog=8192{{proxy}};
                     listen [::]:{{o.Port}} backlog=8192{{proxy}};
                     add_header Server-Name {{host.Name}};
+                    {{(o.ProxyProtocol ? $"access_log {AccessLog(directory)} address;" : string.Empty)}}
                     root {{directory}}/www;
                     location = /health { return 200 "ok\n"; }
                     location = /name { return 200 "{{host.Name}}\n"; }
