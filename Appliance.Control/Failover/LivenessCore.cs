@@ -99,6 +99,12 @@ public sealed class LivenessCore : IDisposable
     /// <summary>Datagrams rejected, by reason.</summary>
     public ReadOnlySpan<long> Rejected => _channel.Rejected;
 
+    /// <inheritdoc cref="SealedChannel.RejectedFrom"/>
+    public ReadOnlySpan<long> RejectedFrom => _channel.RejectedFrom;
+
+    /// <inheritdoc cref="SealedChannel.RejectedFrom"/>
+    public ReadOnlySpan<long> WrongKeyFrom => _channel.WrongKeyFrom;
+
     /// <summary>Beats not sent because the workers did not advance; reports lost because nobody took them.</summary>
     public long Withheld { get; private set; }
 

@@ -47,6 +47,9 @@ public sealed class Replicator : ILinkOwner, IDisposable
     /// <summary>Datagrams rejected, by reason.</summary>
     public ReadOnlySpan<long> Rejected => _channel.Rejected;
 
+    /// <inheritdoc cref="SealedChannel.RejectedFrom"/>
+    public ReadOnlySpan<long> RejectedFrom => _channel.RejectedFrom;
+
     /// <summary>Keys derived since the start (the only cause of allocation).</summary>
     public long KeysDerived => _channel.KeysDerived;
 

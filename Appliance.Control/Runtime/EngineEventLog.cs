@@ -28,6 +28,7 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
             EngineEventKind.PauseResolved when e.Value != 0 => ("a peer counted this box as dead meanwhile: what waited is dropped", [peer]),
             EngineEventKind.CountedDead => ("a peer has counted this box as dead", [peer]),
             EngineEventKind.ClockSkew => ("the clocks differ and handshakes may fail: synchronise them", [peer, ms]),
+            EngineEventKind.WrongKey => ("datagrams in its name do not fit our key and are not believed: it has another key file, or somebody forges them", [peer]),
             EngineEventKind.NodeListDiffers => ("the peer has another list of boxes and is not used: give all boxes the same list", [peer]),
             EngineEventKind.CarrierDown => ("the interface is down or has lost its carrier", [link]),
             EngineEventKind.CarrierUp => (null, [link]),

@@ -27,6 +27,7 @@ public enum EngineEventKind
     ResyncBegan = 18,
     ResyncEnded = 19,
     Refilled = 20,
+    WrongKey = 21,
 }
 
 /// <summary>One event: what, when, about which node and link, why, and a number.</summary>

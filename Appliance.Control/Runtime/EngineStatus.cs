@@ -67,9 +67,9 @@ public struct PeerStatus
     public long LagOutUs, Waiting, LagInUs;
 
     /// <summary>Records sent, received, resent; datagrams sent, received; full transfers sent, received; rejected datagrams.</summary>
-    public long RecordsSent, RecordsReceived, Retransmitted, DatagramsSent, DatagramsReceived, ResyncsSent, ResyncsReceived, Rejected;
+    public long RecordsSent, RecordsReceived, Retransmitted, DatagramsSent, DatagramsReceived, ResyncsSent, ResyncsReceived, Rejected, RejectedBeats;
 
-    private readonly long _spare0, _spare1, _spare2, _spare3;
+    private readonly long _spare1, _spare2, _spare3;
 }
 
 /// <summary>

@@ -40,6 +40,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private readonly long _started = Clock.Now;
     private int _beatKind;
     private ulong _live = ulong.MaxValue;
+    private ulong _strangers;
     private volatile bool _stop, _ready, _leaving;
 
     /// <summary>Opens all sockets.</summary>
@@ -258,6 +259,20 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             status.Factor = peer.Last.Workload >> 8;
             status.LastBeatWallMs = peer.Last.WallMs;
             status.Incarnation = (long)peer.Incarnation;
+            status.RejectedBeats = _core.RejectedFrom[box.Id];
+            ReportStrangers(box.Id, peer.Alive);
+        }
+    }
+
+    // Said once for a peer that is not believed; again only after it has been.
+    private void ReportStrangers(byte node, bool alive)
+    {
+        ulong bit = 1ul << node;
+        if (alive) _strangers &= ~bit;
+        else if (_core.WrongKeyFrom[node] != 0 && (_strangers & bit) == 0)
+        {
+            _strangers |= bit;
+            _report.Report(EngineEventKind.WrongKey, node);
         }
     }
 

@@ -169,6 +169,7 @@ public sealed class ReplicationThread : IDisposable
             peer.DatagramsSent = counters.DatagramsSent;
             peer.DatagramsReceived = counters.DatagramsReceived;
             peer.Retransmitted = counters.DatagramsLost;
+            peer.Rejected = _replicator.RejectedFrom[node];
             peer.ResyncsSent = counters.Resyncs;
             peer.ResyncsReceived = counters.PeerResyncsEnded;
         }

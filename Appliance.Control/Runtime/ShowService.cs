@@ -136,7 +136,7 @@ public sealed class ShowService
                 ["held"] = held[peer.Id],
                 ["resyncsSent"] = s.ResyncsSent,
                 ["resyncsReceived"] = s.ResyncsReceived,
-                ["rejected"] = s.Rejected,
+                ["rejected"] = s.Rejected + s.RejectedBeats,
                 ["details"] = new JsonObject
                 {
                     ["incarnation"] = s.Incarnation,

@@ -78,6 +78,12 @@ public sealed class SealedChannel : IDisposable
     /// <summary>Datagrams rejected, by reason; upper layers add theirs.</summary>
     public long[] Rejected { get; } = new long[RejectReasons.Count];
 
+    /// <summary>Of those, the ones that named a peer as their sender, by peer; and which of them no key of ours fits.</summary>
+    public long[] RejectedFrom { get; } = new long[NodeIds.Max];
+
+    /// <inheritdoc cref="RejectedFrom"/>
+    public long[] WrongKeyFrom { get; } = new long[NodeIds.Max];
+
     /// <summary>Keys derived for peers since the start (the only allocations).</summary>
     public long KeysDerived { get; private set; }
 
@@ -129,7 +135,13 @@ public sealed class SealedChannel : IDisposable
     public RejectReason Open(ReadOnlySpan<byte> datagram, long nowNs, Span<byte> contents, out OpenedDatagram opened)
     {
         RejectReason reason = TryOpen(datagram, nowNs, contents, out opened);
-        Rejected[(int)reason] += reason == RejectReason.None ? 0 : 1;
+        if (reason == RejectReason.None) return reason;
+        Rejected[(int)reason]++;
+        if (datagram.Length > 2 && datagram[2] is < NodeIds.Max and byte sender)
+        {
+            RejectedFrom[sender]++;
+            if (reason == RejectReason.WrongKey) WrongKeyFrom[sender]++;
+        }
         return reason;
     }
 

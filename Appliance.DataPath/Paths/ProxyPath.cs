@@ -96,6 +96,7 @@ public sealed class ProxyPath(Box box)
             if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
             return verdict;
         }
+        if ((tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) != TcpFlags.None && !IsIntact(packet, frame)) return Pass(packet, frame, entry);
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
@@ -111,6 +112,14 @@ public sealed class ProxyPath(Box box)
         if (reset) box.Closes.OnReset(index, direction, seq);
         else box.Closes.Follow(index);
         return DropReason.None;
+    }
+
+    // Corrupt in, corrupt out, and nothing is learnt from it.
+    private DropReason Pass(in Packet packet, in FrameRef frame, in RewriteEntry entry)
+    {
+        DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
+        if (reason == DropReason.None) box.Egress.SendToHop(entry.NextHop, frame);
+        return reason;
     }
 
     private static bool IsIntact(in Packet packet, in FrameRef frame) => frame.Vnet.NeedsChecksum || InternetChecksum.VerifyTransport(packet);

@@ -108,6 +108,11 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
             backends.OnBytes(handshake);
             AfterBytes(handshake);
         }
+        else if (length > 0 && offset < handshake.Acked && handshake.State < HandshakeState.Confirming)
+        {
+            // Our early ACK was lost, and its sender waits for nothing else.
+            AckEarly(handshake, handshake.Acked);
+        }
         if (handshake.State == HandshakeState.Head && handshake.FinAt == handshake.Ranges.Contiguous)
         {
             // Nothing more will come: a head that is not whole by now never will be.

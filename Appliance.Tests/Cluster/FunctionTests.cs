@@ -1,5 +1,3 @@
-using Appliance.Lab;
-using Appliance.Lab.Judges;
 using Appliance.Lab.Load;
 using Appliance.Lab.Topology;
 using NUnit.Framework;

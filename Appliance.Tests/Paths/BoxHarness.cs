@@ -256,7 +256,7 @@ internal sealed class BoxHarness : IDisposable
     // Null: a frame for the test. Empty: swallowed.
     private byte[]? Answer(LinkRole role, Segment segment)
     {
-        Packet.TryParse(segment.Frame, out Packet packet, out _);
+        if (!Packet.TryParse(segment.Frame, out Packet packet, out _)) return null;
         byte[] answer = new byte[128];
         if (packet.Layout.Kind == NetworkKind.Arp)
         {

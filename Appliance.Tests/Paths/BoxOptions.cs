@@ -1,6 +1,5 @@
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
-using Appliance.DataPath.Wire;
 
 namespace Appliance.Tests.Paths;
 

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
 using Appliance.DataPath.Flow;
-using Appliance.DataPath.Port;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;
@@ -126,7 +125,7 @@ public sealed class FrameFormTests
         byte[] payload = [.. Enumerable.Range(0, 1300).Select(i => (byte)(i * 7))];
         byte[] frame = client.Frame(client.Spec(client.Next, TcpFlags.Ack), payload);
         if (!v6) AllowFragments(frame);
-        Packet.TryParse(frame, out Packet packet, out _);
+        Packet packet = Parse(frame);
         Fragmenter fragmenter = new(packet, 600, 0x55);
         List<byte[]> pieces = [];
         byte[] piece = new byte[1600];
@@ -140,7 +139,7 @@ public sealed class FrameFormTests
         while (box.ToServer.TryDequeue(out Segment? segment))
         {
             Assert.That(segment.IpLength, Is.LessThanOrEqualTo(600), "the path of the original size is known to carry it");
-            Packet.TryParse(segment.Frame, out Packet part, out _);
+            Packet part = Parse(segment.Frame);
             if (together.Add(part, box.Now, out WholePacket done, out _) == FragmentVerdict.Whole) whole = done.Frame.Bytes.ToArray();
         }
         Assert.That(whole, Is.Not.Null);
@@ -158,7 +157,7 @@ public sealed class FrameFormTests
         client.Splice();
         byte[] frame = client.Frame(client.Spec(client.Next, TcpFlags.Ack), new byte[1000]);
         AllowFragments(frame);
-        Packet.TryParse(frame, out Packet packet, out _);
+        Packet packet = Parse(frame);
         Fragmenter fragmenter = new(packet, 600, 1);
         byte[] piece = new byte[1600];
         fragmenter.TryNext(piece, out int length);
@@ -177,7 +176,7 @@ public sealed class FrameFormTests
         string request = "GET / HTTP/1.1\r\nHost: a\r\nCookie: " + new string('x', 900) + "\r\n\r\n";
         byte[] frame = client.Frame(client.Spec(1, TcpFlags.Ack), TcpEnd.Bytes(request));
         AllowFragments(frame);
-        Packet.TryParse(frame, out Packet packet, out _);
+        Packet packet = Parse(frame);
         Fragmenter fragmenter = new(packet, 600, 9);
         byte[] piece = new byte[1600];
         while (fragmenter.TryNext(piece, out int length)) client.Inject(piece[..length]);
@@ -195,7 +194,7 @@ public sealed class FrameFormTests
         byte[] error = Error(box, LinkRole.External, big, v6 ? "2001:db8:9::9" : "198.51.100.99", 1280);
         Assert.That(box.Inject(LinkRole.External, error), Is.Empty);
         Segment told = box.ToServer.Dequeue();
-        Packet.TryParse(told.Frame, out Packet packet, out _);
+        Packet packet = Parse(told.Frame);
         Assert.That((told.Destination, packet.Icmp.IsPacketTooBig, packet.Icmp.Mtu), Is.EqualTo((server.Real, true, 1280u)));
         Assert.That(packet.Icmp.TryGetQuote(out IcmpQuote quote, out _), Is.True);
         Assert.That((quote.Source, quote.SourcePort, quote.Destination, quote.DestinationPort, quote.Seq.Value), Is.EqualTo((server.Real, BoxHarness.RealPort, box.ClientAddress, client.Port, server.Isn + 1)));
@@ -212,7 +211,7 @@ public sealed class FrameFormTests
         Segment big = server.Expect();
         Assert.That(box.Inject(LinkRole.Internal, Error(box, LinkRole.Internal, big, "192.168.1.77", 1300)), Is.Empty);
         Segment told = box.ToClient.Dequeue();
-        Packet.TryParse(told.Frame, out Packet packet, out _);
+        Packet packet = Parse(told.Frame);
         Assert.That(packet.Icmp.TryGetQuote(out IcmpQuote quote, out _), Is.True);
         Assert.That((told.Source, told.Destination, quote.Destination, quote.Seq.Value), Is.EqualTo((box.Virtual, box.ClientAddress, box.Virtual, client.Isn + (uint)ClientEnd.Request.Length + 1)));
     }
@@ -253,7 +252,7 @@ public sealed class FrameFormTests
         Assert.That(server.Inject(frame), Is.EqualTo(new[] { DropReason.TooLongForEgress }));
         client.ExpectNothing();
         Segment told = box.ToServer.Dequeue();
-        Packet.TryParse(told.Frame, out Packet packet, out _);
+        Packet packet = Parse(told.Frame);
         Assert.That((told.Destination, packet.Icmp.IsPacketTooBig, packet.Icmp.Mtu), Is.EqualTo((server.Real, true, 1500u)));
         Assert.That(packet.Icmp.TryGetQuote(out IcmpQuote quote, out _), Is.True);
         Assert.That((quote.Source, quote.Seq.Value), Is.EqualTo((server.Real, server.Isn + 1)), "in its own numbers");
@@ -295,6 +294,12 @@ public sealed class FrameFormTests
         box.ExpectSilence();
     }
 
+    private static Packet Parse(byte[] frame)
+    {
+        Assert.That(Packet.TryParse(frame, out Packet packet, out DropReason reason), Is.True, reason.ToString());
+        return packet;
+    }
+
     private static void AllowFragments(byte[] frame)
     {
         frame[20] = 0;
@@ -304,7 +309,7 @@ public sealed class FrameFormTests
     // A router on the way complains about a frame that the box had sent.
     private static byte[] Error(BoxHarness box, LinkRole role, Segment about, string router, int mtu)
     {
-        Packet.TryParse(about.Frame, out Packet packet, out _);
+        Packet packet = Parse(about.Frame);
         byte[] error = new byte[1600];
         int length = IcmpWriter.WriteError(error, packet, IcmpError.PacketTooBig, BoxHarness.Ip(router), new MacAddress(0x0600_0000_0099), box.Links[(int)role].OwnMac, mtu);
         Assert.That(length, Is.GreaterThan(0));

@@ -59,16 +59,18 @@ public sealed class PeerTests
     }
 
     [Test]
-    public void Waiting_for_a_confirmation_a_late_SYN_ACK_is_acknowledged()
+    public void Waiting_for_a_confirmation_a_late_SYN_ACK_is_answered_by_the_request()
     {
         using BoxHarness box = new(Two);
         ClientEnd client = OwnClient(box);
         client.Connect();
         client.Say(ClientEnd.Request);
         ServerEnd server = box.Accept();
-        server.SynAck();
-        server.ExpectAck(1);
+        SpliceEvent asked = Single(box, SpliceEventKind.Changed);
+        Assert.That(server.SynAck(), Is.EqualTo(new[] { DropReason.Consumed }));
         box.ExpectSilence();
+        Confirm(box, asked);
+        server.Expect(1, ClientEnd.Request, 1);
     }
 
     [Test]

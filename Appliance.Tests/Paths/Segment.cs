@@ -1,4 +1,3 @@
-using Appliance.DataPath.Port;
 using Appliance.DataPath.Wire;
 
 namespace Appliance.Tests.Paths;

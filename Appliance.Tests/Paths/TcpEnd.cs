@@ -1,5 +1,4 @@
 using System.Text;
-using Appliance.DataPath.Port;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;

@@ -1,5 +1,4 @@
 using Appliance.DataPath.Balance;
-using Appliance.DataPath.Flow;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.Port;

@@ -139,6 +139,9 @@ public sealed class Host
     /// <summary>Sends one Ethernet frame out of an interface, past the host's own stack and filters.</summary>
     public void SendFrame(string interfaceName, byte[] frame) => Enter(() => LabNative.SendFrame(interfaceName, frame));
 
+    /// <summary>Sends many Ethernet frames, a few hundred per millisecond.</summary>
+    public void SendFrames(string interfaceName, IEnumerable<byte[]> frames) => Enter(() => LabNative.SendFrames(interfaceName, frames));
+
     /// <summary>Processes whose main thread is in this namespace, whoever started them.</summary>
     public IReadOnlyList<int> Pids() => Namespaces.PidsIn(Identity);
 

@@ -72,8 +72,13 @@ internal static partial class LabNative
     public static void NoTimerSlack() => _ = PrCtl(PrSetTimerSlack, 1, 0, 0, 0);
 
     /// <summary>Sends one Ethernet frame out of an interface of the calling thread's namespace.</summary>
-    public static void SendFrame(string interfaceName, ReadOnlySpan<byte> frame)
+    public static void SendFrame(string interfaceName, byte[] frame) => SendFrames(interfaceName, [frame]);
+
+    /// <summary>Sends many frames, a few hundred per millisecond, so that queues on the way hold them.</summary>
+    public static void SendFrames(string interfaceName, IEnumerable<byte[]> frames)
     {
+        const int burst = 200;
+        int sent = 0;
         uint index = InterfaceIndex(interfaceName);
         if (index == 0)
         {
@@ -87,9 +92,16 @@ internal static partial class LabNative
         try
         {
             var to = new LinkAddress { Family = PacketFamily, Index = (int)index };
-            if (SendTo(fd, frame, (nuint)frame.Length, 0, in to, 20) != frame.Length)
+            foreach (byte[] frame in frames)
             {
-                throw new Win32Exception(Marshal.GetLastPInvokeError());
+                if (SendTo(fd, frame, (nuint)frame.Length, 0, in to, 20) != frame.Length)
+                {
+                    throw new Win32Exception(Marshal.GetLastPInvokeError());
+                }
+                if (++sent % burst == 0)
+                {
+                    Thread.Sleep(1);
+                }
             }
         }
         finally
