@@ -14,7 +14,7 @@ internal static class Commands
 {
     public static RootCommand Root() => new("Network labs on one machine: hosts, links, servers, load, faults, judges.")
     {
-        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(), Measure.MeasureCommands.Bare(), Measure.MeasureCommands.Speed(),
+        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(), Measure.MeasureCommands.Bare(), Measure.MeasureCommands.Speed(), Measure.MeasureCommands.Papers(), Measure.MeasureCommands.Kill(),
     };
 
     private static System.CommandLine.Command Demonstration()

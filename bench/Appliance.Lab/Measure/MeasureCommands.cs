@@ -54,6 +54,54 @@ internal static class MeasureCommands
         return command;
     }
 
+    public static System.CommandLine.Command Papers()
+    {
+        var chapter = new Argument<int>("chapter") { Description = "4: the thesis's tables 4.2 and 4.4" };
+        var runs = new Option<int>("--runs") { DefaultValueFactory = _ => 3 };
+        var table = new Option<string?>("--table") { Description = "only 4.2 or 4.4" };
+        var busy = Busy();
+        var command = new System.CommandLine.Command("papers", "The sources' own experiments, ours beside theirs.") { chapter, runs, table, busy };
+        command.SetAction(async (r, _) =>
+        {
+            if (r.GetValue(chapter) != 4)
+            {
+                throw new Net.CommandFailedException("only chapter 4 is there");
+            }
+            var machine = Machine.ObserveFree(r.GetValue(busy));
+            var papers = new PapersExperiment(r.GetValue(runs), Log);
+            await Console.Out.WriteLineAsync(machine.ToString()).ConfigureAwait(false);
+            if (r.GetValue(table) is null or "4.2")
+            {
+                await papers.Table42(Console.Out).ConfigureAwait(false);
+            }
+            if (r.GetValue(table) is null or "4.4")
+            {
+                await papers.Table44(Console.Out).ConfigureAwait(false);
+            }
+            return 0;
+        });
+        return command;
+    }
+
+    public static System.CommandLine.Command Kill()
+    {
+        var runs = new Option<int>("--runs") { DefaultValueFactory = _ => 200, Description = "runs in all, with those that the file has already" };
+        var resume = new Option<string>("--resume") { DefaultValueFactory = _ => "kill.jsonl", Description = "file of results, one JSON line a run; what it holds is not run again" };
+        var durability = new Option<string>("--durability") { DefaultValueFactory = _ => "acked", Description = "acked or async; a file holds one of them" };
+        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, resume, durability };
+        command.SetAction(async (r, cancel) =>
+        {
+            string mode = r.GetValue(durability)!;
+            var machine = Machine.Observe();
+            var results = await new KillMatrix(r.GetValue(resume)!, mode, Log).Run(r.GetValue(runs), cancel).ConfigureAwait(false);
+            await Console.Out.WriteLineAsync(machine + "\n").ConfigureAwait(false);
+            KillMatrix.Write(Console.Out, results);
+            bool good = results.All(k => k.MismatchedBytes == 0 && (mode == "async" || k.Broken == 0));
+            return good ? 0 : 1;
+        });
+        return command;
+    }
+
     internal static Option<bool> Busy() => new("--busy") { Description = "measure although the machine is busy" };
 
     internal static Option<string?> Json() => new("--json") { Description = "write the values of every run to this file" };
