@@ -19,6 +19,7 @@ public sealed class EngineCluster : IDisposable
     private readonly Membership _membership;
     private readonly WorkerThread _worker;
     private readonly SpscQueue<SpliceCommand> _toWorker;
+    private readonly EngineStatus _status;
     private readonly ReplicationThread? _replication;
     private readonly LivenessThread? _liveness;
     private Timer? _cookies;
@@ -34,6 +35,7 @@ public sealed class EngineCluster : IDisposable
         _membership = membership;
         _worker = worker;
         _toWorker = fromLiveness;
+        _status = status;
         if (settings.Peers.IsEmpty) return;
         ClusterKeys keys = new(key.Current, key.Next ?? []);
         Incarnation me = Incarnation.Create();
@@ -61,6 +63,8 @@ public sealed class EngineCluster : IDisposable
         slot.Live = 1ul << _settings.Node;
         slot.Table.Rebuild(slot.Usable);
         _membership.Posted(number);
+        ref EngineHeader header = ref _status.Header;
+        (header.MembershipVersion, header.Usable, header.Live) = (1, (long)slot.Usable, (long)slot.Live);
         Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
         _cookies = new Timer(_ => _box.Cookies.Prepare(Clock.WallMs / 1000), null, 1000, 1000);
     }

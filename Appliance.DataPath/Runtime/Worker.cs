@@ -80,7 +80,8 @@ public sealed class Worker
     private void EndHold(bool countedDead)
     {
         _holdUntil = 0;
-        if (!countedDead) return;
+        // What waits at the sharer was never handed to anybody: nobody else has it.
+        if (!countedDead || (_box.Config.Roles & BoxRoles.Sharer) != BoxRoles.None) return;
         foreach (FramePort port in _ports)
         {
             for (int count = port.Receive(_batch); count > 0; count = port.Receive(_batch))
