@@ -96,6 +96,8 @@ public sealed class ProxyPath(Box box)
             if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
             return verdict;
         }
+        // A replayed handshake and request of a connection that has ended would run that request once more.
+        if (record.State >= SpliceState.TimeWait && mark == FrameMark.Replayed) return DropReason.ReplayedClosed;
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.

@@ -136,7 +136,7 @@ public sealed class ApplianceLab : IAsyncDisposable
             internal gw {ClusterTopology.InternalGateway6}
             role {role}
             key file {key}
-            heartbeat interval 5ms misses 3
+            heartbeat interval {Options.Heartbeat}
 
             """));
         foreach (int peer in Enumerable.Range(1, Options.Boxes).Where(p => p != box))
