@@ -97,6 +97,8 @@ public sealed class ProxyPath(Box box)
             return verdict;
         }
         if ((tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) != TcpFlags.None && !IsIntact(packet, frame)) return Pass(packet, frame, entry);
+        // A replayed handshake and request of a connection that has ended would run that request once more.
+        if (record.State >= SpliceState.TimeWait && mark == FrameMark.Replayed) return DropReason.ReplayedClosed;
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.

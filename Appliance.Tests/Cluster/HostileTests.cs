@@ -48,7 +48,7 @@ public sealed class HostileTests
         ApplianceLab.WaitFor(() => load.Bins.Sum(b => b.Requests) > 50, "requests run");
         var before = _lab.Proxies.Select(p => (Memory: Rss(p.EnginePid), Counters: p.Counters())).ToList();
         _attacker.SendFrames("eth0", Flood(random, flags, Frames));
-        string counter = flags == Syn ? "synReceived" : "drop.cookieInvalid";
+        string counter = flags == Syn ? "synReceived" : "drop.noRecord";
         ApplianceLab.WaitFor(() => _lab.Counter(counter) - before.Sum(b => b.Counters.GetValueOrDefault(counter)) > Frames / 2, $"{counter} counts the flood",
             () => string.Join('\n', _lab.Boxes.Select(ClusterLoad.Counters)));
         var after = _lab.Proxies.Select(p => (Memory: Rss(p.EnginePid), Counters: p.Counters())).ToList();
@@ -108,13 +108,14 @@ public sealed class HostileTests
     public async Task Replayed_and_forged_datagrams_of_peers_are_rejected_and_counted()
     {
         var sharer = _lab.Sharer.Host;
-        var proxy = _lab.Boxes[1];
         foreach (string link in (string[])["eth0", "eth2"])
         {
-            var capture = Capture.Start(sharer, link, $"peers-{link}", snapLength: 0, filter: $"ether dst {(link == "eth2" ? proxy.Host.Link(link).MacAddress() : "ff:ff:ff:ff:ff:ff")} or ether multicast or udp");
+            var capture = Capture.Start(sharer, link, $"peers-{link}", snapLength: 0, filter: link == "eth2" ? $"udp and ether src {sharer.Link(link).MacAddress()}" : "ether multicast");
             await ClusterLoad.Good(_lab, new LoadOptions(LoadMode.Short, ClusterTopology.VirtualAddress) { Connections = 2, Count = 50 });
-            var recorded = Frames_(capture.Stop()).Where(f => f.Length > 90).Take(500).ToList();
+            var recorded = Recorded(capture.Stop()).Where(f => f.Length > 90).Take(500).ToList();
             Assert.That(recorded, Is.Not.Empty, link);
+            // The kernel's datagrams were recorded with partial checksums: none at all is valid over IPv4, and passes.
+            recorded.ForEach(f => f.AsSpan(link == "eth2" ? 40 : 0, link == "eth2" ? 2 : 0).Clear());
             var forged = recorded.Select(f =>
             {
                 byte[] copy = [.. f];
@@ -157,7 +158,7 @@ public sealed class HostileTests
         File.ReadLines($"/proc/{pid}/status").First(l => l.StartsWith("VmRSS:", StringComparison.Ordinal)).Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024;
 
     /// <summary>Frames of a pcap file in this machine's byte order.</summary>
-    private static IEnumerable<byte[]> Frames_(string path)
+    private static IEnumerable<byte[]> Recorded(string path)
     {
         byte[] file = File.ReadAllBytes(path);
         for (int at = 24; at + 16 <= file.Length;)

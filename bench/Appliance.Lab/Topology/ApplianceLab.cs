@@ -136,7 +136,7 @@ public sealed class ApplianceLab : IAsyncDisposable
             internal gw {ClusterTopology.InternalGateway6}
             role {role}
             key file {key}
-            {Options.Heartbeat}
+            heartbeat interval {Options.Heartbeat}
 
             """));
         foreach (int peer in Enumerable.Range(1, Options.Boxes).Where(p => p != box))
