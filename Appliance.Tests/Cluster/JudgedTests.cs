@@ -41,9 +41,9 @@ public sealed class JudgedTests
         Assert.That(judges.Sum(j => j.Verdict().Seen), Is.GreaterThan(100));
         ClusterLoad.ChecksumsGood(lab);
         var unexpected = TsharkJudge.Unexpected(found, await Direct(cluster));
-        // A window that an end closes for a moment is that end's own doing. Spread over several boxes, segments may overtake each other; the ends repair that by themselves.
+        // A window that an end closes for a moment is that end's own doing. Spread over several boxes, segments may overtake each other; the ends repair that by themselves, and say twice (D-SACK) what they then got twice.
         Assert.That(unexpected.Keys.Where(k => !k.Contains("ut-Of-Order", StringComparison.OrdinalIgnoreCase) && !k.Contains("etransmission", StringComparison.OrdinalIgnoreCase)
-            && !k.Contains("Zero", StringComparison.Ordinal) && !k.Contains("uplicate ACK", StringComparison.OrdinalIgnoreCase) && !k.Contains("revious segment", StringComparison.OrdinalIgnoreCase)), Is.Empty, string.Join(", ", unexpected));
+            && !k.Contains("Zero", StringComparison.Ordinal) && !(share != "by flow" && k.StartsWith("D-SACK", StringComparison.Ordinal)) && !k.Contains("uplicate ACK", StringComparison.OrdinalIgnoreCase) && !k.Contains("revious segment", StringComparison.OrdinalIgnoreCase)), Is.Empty, string.Join(", ", unexpected));
     }
 
     private static async Task<IReadOnlyDictionary<string, int>> Direct(ClusterOptions cluster)
