@@ -151,8 +151,13 @@ public sealed class Reassembler : IDisposable
         if (free < 0) return -1;
         _slots[free] = new Slot
         {
-            Phase = Phase.Gathering, Source = source, Destination = destination, Protocol = protocol,
-            Identification = info.Identification, Deadline = nowNs + TimeoutNs, Total = -1,
+            Phase = Phase.Gathering,
+            Source = source,
+            Destination = destination,
+            Protocol = protocol,
+            Identification = info.Identification,
+            Deadline = nowNs + TimeoutNs,
+            Total = -1,
         };
         _units.AsSpan(free * UnitWords, UnitWords).Clear();
         return free;

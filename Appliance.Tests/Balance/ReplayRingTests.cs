@@ -13,8 +13,13 @@ internal sealed class ReplayRingTests
         var frame = new byte[FrameWriter.MaxHeaders + payload];
         var spec = new TcpSegmentSpec
         {
-            Source = IpAddr.FromV4(0x0a00_0000u + (uint)flow), Destination = IpAddr.FromV4(0xcb00_710a),
-            SourcePort = 1024, DestinationPort = 80, Seq = new TcpSeq(seq), Ack = new TcpSeq(seq + 7), Flags = flags,
+            Source = IpAddr.FromV4(0x0a00_0000u + (uint)flow),
+            Destination = IpAddr.FromV4(0xcb00_710a),
+            SourcePort = 1024,
+            DestinationPort = 80,
+            Seq = new TcpSeq(seq),
+            Ack = new TcpSeq(seq + 7),
+            Flags = flags,
         };
         int length = FrameWriter.WriteTcp(frame, in spec, new byte[payload]);
         Assert.That(length, Is.Positive);

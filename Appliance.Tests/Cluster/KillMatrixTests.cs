@@ -14,8 +14,16 @@ public sealed class KillMatrixTests
 {
     private static KillOptions Short(int proxies, string share) => new()
     {
-        Proxies = proxies, Share = share, Puts = 20, Gets = 20, Bytes = 4_000_000, Requests = 10, ClientRate = "400mbit",
-        LatestFaultSeconds = 1.2, OutageSeconds = 2, AfterSeconds = 0.5,
+        Proxies = proxies,
+        Share = share,
+        Puts = 20,
+        Gets = 20,
+        Bytes = 4_000_000,
+        Requests = 10,
+        ClientRate = "400mbit",
+        LatestFaultSeconds = 1.2,
+        OutageSeconds = 2,
+        AfterSeconds = 0.5,
     };
 
     [TestCase(2, "by flow", KillFault.Box, KillFault.Engine, KillFault.Stop, KillFault.LinkDown)]

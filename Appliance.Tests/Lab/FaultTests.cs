@@ -35,7 +35,9 @@ public sealed class FaultTests
             bool small = mode is LoadMode.Once or LoadMode.Short;
             var run = LabTool.StartClient(topology.Clients[0], mode.ToString(), new LoadOptions(mode, topology.ServiceAddress())
             {
-                Connections = 4, Bytes = small ? 200 : 1_000_000, Count = small ? 40 : 0,
+                Connections = 4,
+                Bytes = small ? 200 : 1_000_000,
+                Count = small ? 40 : 0,
             });
             var summary = await run.Finish();
             Assert.That(summary.Broken, Is.Zero, $"{mode}: {new LoadLine { Summary = summary }}");
@@ -90,7 +92,10 @@ public sealed class FaultTests
         }
         var run = LabTool.StartClient(topology.Clients[0], "requests", new LoadOptions(LoadMode.Requests, topology.ServiceAddress())
         {
-            Connections = 4, Seconds = 30, StallSeconds = 1, Bins = true,
+            Connections = 4,
+            Seconds = 30,
+            StallSeconds = 1,
+            Bins = true,
         });
         await WaitFor(() => run.Bins.Count > 2 && run.Bins[^1].Requests > 0);
         ProcessFaults.KillBox(topology.Boxes[0]);
@@ -114,7 +119,9 @@ public sealed class FaultTests
         int pid = topology.Boxes[0].Processes[0].Pid;
         var run = LabTool.StartClient(topology.Clients[0], "requests", new LoadOptions(LoadMode.Requests, topology.ServiceAddress())
         {
-            Connections = 4, Seconds = 30, Bins = true,
+            Connections = 4,
+            Seconds = 30,
+            Bins = true,
         });
         await WaitFor(() => run.Bins.Count > 1 && run.Bins[^1].Requests > 0);
         ProcessFaults.Stop(pid);
@@ -167,11 +174,14 @@ public sealed class FaultTests
         var topology = ClusterTopology.Build(lab, new ClusterOptions { Kind = BoxKind.Router, Boxes = 1, Backends = 1 });
         var nginx = NginxServer.Start(topology.Backends[0], new NginxOptions
         {
-            Files = new Dictionary<string, long> { ["big"] = 5_000_000 }, TlsNames = ["a.example", "b.example"],
+            Files = new Dictionary<string, long> { ["big"] = 5_000_000 },
+            TlsNames = ["a.example", "b.example"],
         });
         var run = LabTool.StartClient(topology.Clients[0], "get", new LoadOptions(LoadMode.Get, topology.ServiceAddress())
         {
-            Connections = 2, Path = "/big", Sha256 = nginx.Sha256["big"],
+            Connections = 2,
+            Path = "/big",
+            Sha256 = nginx.Sha256["big"],
         });
         var summary = await run.Finish();
         Assert.That(summary.Broken, Is.Zero);

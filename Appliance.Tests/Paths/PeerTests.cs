@@ -264,7 +264,12 @@ public sealed class PeerTests
         box.Advance(25);
         SpliceCommand command = new()
         {
-            Kind = SpliceCommandKind.OwnedBytes, Record = owned.Record, CookieOptions = owned.CookieOptions, Bytes = owned.Bytes, Length = owned.Length, Offset = owned.Offset,
+            Kind = SpliceCommandKind.OwnedBytes,
+            Record = owned.Record,
+            CookieOptions = owned.CookieOptions,
+            Bytes = owned.Bytes,
+            Length = owned.Length,
+            Offset = owned.Offset,
         };
         box.Tell(command);
         Confirm(owner, owned);

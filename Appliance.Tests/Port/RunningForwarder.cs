@@ -28,13 +28,13 @@ internal sealed class RunningForwarder : IDisposable
         CancellationToken token = _stop.Token;
         _thread = new Thread(() =>
         {
-        long before = 0;
-        while (!token.IsCancellationRequested)
-        {
-            if (Interlocked.Exchange(ref _count, 0) != 0) before = GC.GetAllocatedBytesForCurrentThread();
-            if (forwarder.Cycle() == 0) _waiter.Wait(-1);
-        }
-        Allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            long before = 0;
+            while (!token.IsCancellationRequested)
+            {
+                if (Interlocked.Exchange(ref _count, 0) != 0) before = GC.GetAllocatedBytesForCurrentThread();
+                if (forwarder.Cycle() == 0) _waiter.Wait(-1);
+            }
+            Allocated = GC.GetAllocatedBytesForCurrentThread() - before;
         });
         _thread.Start();
     }

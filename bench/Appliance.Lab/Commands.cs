@@ -54,7 +54,10 @@ internal static class Commands
             await using var lab = LabNetwork.Create();
             var topology = ClusterTopology.Build(lab, new ClusterOptions
             {
-                Kind = r.GetValue(kind), Clients = r.GetValue(clients), Boxes = r.GetValue(boxes), Backends = r.GetValue(backends),
+                Kind = r.GetValue(kind),
+                Clients = r.GetValue(clients),
+                Boxes = r.GetValue(boxes),
+                Backends = r.GetValue(backends),
             });
             Parallel.ForEach(topology.Backends, b =>
             {

@@ -112,7 +112,9 @@ public sealed class DemoScenario(IDemoCluster cluster, DemoPlan plan, IDemoScree
             var common = new LoadOptions(LoadMode.Get, address) { Wait = true, Bins = true, StallSeconds = 10, LimitSeconds = plan.Seconds * 3 };
             Add("download", i, common with
             {
-                Connections = plan.Downloads / clients, Path = "/big", Sha256 = _servers[0].Sha256["big"],
+                Connections = plan.Downloads / clients,
+                Path = "/big",
+                Sha256 = _servers[0].Sha256["big"],
             });
             Add("upload", i, common with
             {
@@ -125,7 +127,12 @@ public sealed class DemoScenario(IDemoCluster cluster, DemoPlan plan, IDemoScree
             });
             Add("requests", i, common with
             {
-                Mode = LoadMode.Requests, Connections = plan.RequestConnections / clients, Path = "/200", IntervalMs = 2, Seconds = plan.Seconds, Reconnect = true,
+                Mode = LoadMode.Requests,
+                Connections = plan.RequestConnections / clients,
+                Path = "/200",
+                IntervalMs = 2,
+                Seconds = plan.Seconds,
+                Reconnect = true,
             });
         }
     }

@@ -67,12 +67,30 @@ public sealed class KillExperiment : IAsyncDisposable
         var stalls = runs.SelectMany(r => r.Connections).Where(c => c.Mode == "requests").Select(c => c.LongestSilenceMs).Order().ToList();
         return new KillResult
         {
-            Fault = fault, Seed = seed, Proxies = _options.Proxies, Share = _options.Share, Durability = _options.Durability, Victim = victim.Host.Name, At = at,
-            Connections = summaries.Sum(s => s.Connections), Broken = summaries.Sum(s => s.Broken), Resets = summaries.Sum(s => s.Resets),
-            Bytes = summaries.Sum(s => s.Bytes), MismatchedBytes = summaries.Sum(s => s.MismatchedBytes), ShaVerified = summaries.Sum(s => s.ShaVerified),
-            Transfers = _options.Puts + _options.Gets, Requests = summaries.Where(s => s.Mode == "requests").Sum(s => s.Requests), InFlight = inFlight,
-            StallP50Ms = Quantile(stalls, 0.5), StallP99Ms = Quantile(stalls, 0.99), StallMaxMs = Quantile(stalls, 1), ProbeP99Ms = probeP99,
-            UsableAgainMs = usableAgain, Replayed = replayed, Seconds = seconds, Errors = errors,
+            Fault = fault,
+            Seed = seed,
+            Proxies = _options.Proxies,
+            Share = _options.Share,
+            Durability = _options.Durability,
+            Victim = victim.Host.Name,
+            At = at,
+            Connections = summaries.Sum(s => s.Connections),
+            Broken = summaries.Sum(s => s.Broken),
+            Resets = summaries.Sum(s => s.Resets),
+            Bytes = summaries.Sum(s => s.Bytes),
+            MismatchedBytes = summaries.Sum(s => s.MismatchedBytes),
+            ShaVerified = summaries.Sum(s => s.ShaVerified),
+            Transfers = _options.Puts + _options.Gets,
+            Requests = summaries.Where(s => s.Mode == "requests").Sum(s => s.Requests),
+            InFlight = inFlight,
+            StallP50Ms = Quantile(stalls, 0.5),
+            StallP99Ms = Quantile(stalls, 0.99),
+            StallMaxMs = Quantile(stalls, 1),
+            ProbeP99Ms = probeP99,
+            UsableAgainMs = usableAgain,
+            Replayed = replayed,
+            Seconds = seconds,
+            Errors = errors,
         };
     }
 
@@ -88,7 +106,11 @@ public sealed class KillExperiment : IAsyncDisposable
             int Share(int count) => !_options.Ipv6 ? count : ipv6 ? count / 2 : count - (count / 2);
             var common = new LoadOptions(LoadMode.Get, Lab.Topology.ServiceAddress(ipv6: ipv6))
             {
-                Wait = true, Bytes = _options.Bytes, StallSeconds = _options.StallSeconds, LimitSeconds = _options.LimitSeconds, Seed = (ulong)(ipv6 ? 2000 : 1000),
+                Wait = true,
+                Bytes = _options.Bytes,
+                StallSeconds = _options.StallSeconds,
+                LimitSeconds = _options.LimitSeconds,
+                Seed = (ulong)(ipv6 ? 2000 : 1000),
             };
             Add(common with { Connections = Share(_options.Gets) });
             Add(common with { Mode = LoadMode.Put, Connections = Share(_options.Puts) });

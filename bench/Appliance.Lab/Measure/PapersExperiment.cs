@@ -101,7 +101,11 @@ public sealed class PapersExperiment(int runs, Action<string> log)
     {
         var run = LabTool.StartClient(topology.Clients[0], "put", new LoadOptions(LoadMode.Put, topology.ServiceAddress())
         {
-            Connections = Transfers, Bytes = Bytes, Verify = false, Wait = true, StallSeconds = 120,
+            Connections = Transfers,
+            Bytes = Bytes,
+            Verify = false,
+            Wait = true,
+            StallSeconds = 120,
         });
         await run.Ready.ConfigureAwait(false);
         run.Go();

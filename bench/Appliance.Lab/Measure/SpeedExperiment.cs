@@ -147,7 +147,10 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
     {
         var small = new LoadOptions(load.StartsWith("short", StringComparison.Ordinal) ? LoadMode.Short : LoadMode.Requests, address)
         {
-            Seconds = plan.Seconds, WarmupSeconds = plan.WarmupSeconds, Path = "/{bytes}", Connections = 32,
+            Seconds = plan.Seconds,
+            WarmupSeconds = plan.WarmupSeconds,
+            Path = "/{bytes}",
+            Connections = 32,
         };
         var transfer = new LoadOptions(LoadMode.Put, address) { Connections = plan.Transfers, Bytes = plan.TransferBytes, Verify = false };
         return load switch

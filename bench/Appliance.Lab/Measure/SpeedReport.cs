@@ -45,8 +45,13 @@ public static class SpeedReport
         {
             list.Add(new JsonObject
             {
-                ["load"] = cell.Load, ["box"] = cell.Box, ["rate"] = Values(cell.Rate), ["cpu"] = Values(cell.Cpu),
-                ["p50_us"] = Values(cell.P50Us), ["p99_us"] = Values(cell.P99Us), ["broken"] = cell.Broken,
+                ["load"] = cell.Load,
+                ["box"] = cell.Box,
+                ["rate"] = Values(cell.Rate),
+                ["cpu"] = Values(cell.Cpu),
+                ["p50_us"] = Values(cell.P50Us),
+                ["p99_us"] = Values(cell.P99Us),
+                ["broken"] = cell.Broken,
             });
         }
         return new JsonObject { ["machine"] = machine.ToString(), ["cells"] = list }.ToJsonString(new() { WriteIndented = true });
