@@ -100,7 +100,7 @@ public sealed class ReplicationThread : IDisposable
             _quiescence.Report(_reader);
             long now = Clock.Now;
             int work = TakeLive(now) ? 1 : 0;
-            for (int i = 0; i < 256; i++, work++)
+            for (int i = 0; i < 256 && _bridge.HasRoom; i++, work++)
             {
                 int length = _socket.Receive(datagram);
                 if (length <= 0) break;
@@ -110,7 +110,7 @@ public sealed class ReplicationThread : IDisposable
             RepairLosses(now);
             long next = _replicator.Step(now);
             Volatile.Write(ref _refused, _refused | _socket.TakeRefused());
-            if (_bridge.MustWake)
+            if (_bridge.MustWake || !_bridge.HasRoom)
             {
                 _bridge.MustWake = false;
                 _worker.Wake();
