@@ -1,5 +1,7 @@
+using Appliance.DataPath.Flow;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
 
 namespace Appliance.Tests.Simulation;
 
@@ -35,6 +37,28 @@ internal static class BoxScenarios
     public static bool OneAtATime(Scenario scenario, SimNode hit) =>
         !scenario.Sync.IsPartitioned && scenario.Boxes.Concat(scenario.Spared).All(box => box is BoxNode { IsSettled: true } && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
 
+    /// <summary>Any fault at any time; notes the connections that only the box to be hit knows, which may be lost with it.</summary>
+    public static bool Anytime(Scenario scenario, SimNode hit)
+    {
+        foreach (ClientApp client in scenario.Clients)
+        {
+            if (!client.IsOver && Knows((BoxNode)hit, scenario, client) && !Others(scenario, hit).Any(box => Knows(box, scenario, client))) scenario.Excused.Add(client.Plan.Index);
+        }
+        return true;
+    }
+
+    private static IEnumerable<BoxNode> Others(Scenario scenario, SimNode hit) =>
+        scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>().Where(box => box != hit && box.IsAlive && !box.IsPaused && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
+
+    // What a client cannot bring again: its record, or bytes that were acknowledged early.
+    private static bool Knows(BoxNode box, Scenario scenario, ClientApp client)
+    {
+        if (!box.IsAlive) return false;
+        (IpAddr address, ushort port) = scenario.Addresses.Client(client.Plan);
+        FlowKey key = new(address, scenario.Addresses.Service(client.Plan.IsV6), port, scenario.Addresses.ServicePort, Packet.ProtocolTcp);
+        return box.Box.Splices.Find(key) >= 0 || box.Box.Handshakes.Find(key) is { Acked: > 0 };
+    }
+
     private static void AddCluster(Scenario scenario, ShareMode share, bool acked)
     {
         SimRandom random = SimRandom.For(scenario.World.Seed, 6);
@@ -50,7 +74,7 @@ internal static class BoxScenarios
     public static void Finish(Scenario scenario)
     {
         // What was said last is still on its way, and gossip takes a second.
-        if (scenario.Boxes.Count > 1) scenario.World.RunUntil(scenario.World.Now + (3 * SimWorld.Second));
+        if (scenario.Boxes.Count > 1) scenario.World.RunUntil(Math.Max(scenario.World.Now, scenario.Faults.LastEnd) + (3 * SimWorld.Second));
         foreach (BoxNode box in scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>())
         {
             string? left = box.Finish();

@@ -55,6 +55,9 @@ internal sealed class FaultEvent
 
     public bool IsDone { get; set; }
 
+    /// <summary>How often it was put off.</summary>
+    public int Tries { get; set; }
+
     /// <inheritdoc/>
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
         $"{Kind} box {Box} {(State is null ? $"at {AtNs / 1e6:f3} ms" : $"in \"{State}\" +{DelayNs / 1e6:f3} ms")} for {DurationNs / 1e6:f3} ms");
@@ -104,7 +107,8 @@ internal sealed class FaultCoverage
 /// <summary>Carries out a seed's faults, at their times or when boxes report the states that trigger them.</summary>
 internal sealed class FaultPlan(Scenario scenario, FaultCoverage coverage) : SimActor, IFaultTrigger
 {
-    private const int CodeEnd = 1000;
+    private const int CodeEnd = 1000, MostTries = 200;
+    private const long TryAgainNs = 50 * SimWorld.Millisecond;
 
     private readonly Dictionary<(int Node, long Connection), string> _states = [];
     private readonly List<FaultEvent> _events = [];
@@ -112,10 +116,10 @@ internal sealed class FaultPlan(Scenario scenario, FaultCoverage coverage) : Sim
 
     public IReadOnlyList<FaultEvent> Events => _events;
 
-    /// <summary>Faults that happened, and that were skipped because they would have hit the last healthy box.</summary>
+    /// <summary>Faults that happened, and the virtual time when the last of them ends.</summary>
     public int Fired { get; private set; }
 
-    public int Spared { get; private set; }
+    public long LastEnd { get; private set; }
 
     /// <summary>Draws the seed's faults.</summary>
     public void Draw()
@@ -133,7 +137,7 @@ internal sealed class FaultPlan(Scenario scenario, FaultCoverage coverage) : Sim
                 State = byState ? options.FaultStates[random.Below(options.FaultStates.Length)] : null,
                 Skip = random.Below(options.Connections / 2),
                 DelayNs = random.Below(2) == 0 ? 0 : random.Between(0L, 2 * SimWorld.Millisecond),
-                DurationNs = random.Below(4) switch { 0 => random.Between(1L, 10 * SimWorld.Millisecond), 1 => 5 * SimWorld.Second, _ => random.Between(10 * SimWorld.Millisecond, SimWorld.Second) },
+                DurationNs = random.Below(4) switch { 0 => random.Between(1L, 10 * SimWorld.Millisecond), 1 when random.Below(3) == 0 => 5 * SimWorld.Second, _ => random.Between(10 * SimWorld.Millisecond, SimWorld.Second) },
                 Detail = random.Below(1 << 16),
             });
         }
@@ -181,21 +185,28 @@ internal sealed class FaultPlan(Scenario scenario, FaultCoverage coverage) : Sim
             End(fault, box);
             return;
         }
-        if (scenario.Options.MayHit is { } mayHit && fault.Kind != FaultKind.SyncBurst && !mayHit(scenario, box))
+        if (fault.Kind != FaultKind.SyncBurst && !IsAllowed(box))
         {
-            Spared++;
-            return;
-        }
-        if (scenario.Options.KeepOneHealthy && fault.Kind != FaultKind.SyncBurst && !OthersHealthy(box))
-        {
-            Spared++;
+            PutOff(fault, index);
             return;
         }
         Fired++;
         Count(fault.Kind, box);
         scenario.World.Log?.WriteLine($"{scenario.World.Now / 1e6,11:f3} FAULT {fault} hits {box.Name}");
         Begin(fault, box);
+        LastEnd = Math.Max(LastEnd, scenario.World.Now + fault.DurationNs);
         if (fault.DurationNs > 0) scenario.World.Schedule(scenario.World.Now + fault.DurationNs, this, index + CodeEnd);
+    }
+
+    private bool IsAllowed(SimNode box) =>
+        scenario.Options.MayHit?.Invoke(scenario, box) != false && (!scenario.Options.KeepOneHealthy || OthersHealthy(box));
+
+    // Waits for its time, or for the next connection in its state.
+    private void PutOff(FaultEvent fault, int index)
+    {
+        if (fault.Tries++ == MostTries) return;
+        if (fault.State is null) scenario.World.Schedule(scenario.World.Now + TryAgainNs, this, index);
+        else fault.IsDone = false;
     }
 
     private SimNode? BoxOf(FaultEvent fault, int index)

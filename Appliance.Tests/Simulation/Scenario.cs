@@ -68,6 +68,9 @@ internal sealed class Scenario
 
     public List<SimNode> Boxes { get; } = [];
 
+    /// <summary>Connections that a fault took whole: no box that was left knew them.</summary>
+    public HashSet<int> Excused { get; } = [];
+
     /// <summary>Boxes that no fault hits.</summary>
     public List<SimNode> Spared { get; } = [];
 
@@ -203,11 +206,14 @@ internal sealed class Scenario
             Outcome outcome = resetLost ? Outcome.Complete : client.Outcome;
             result.Outcomes[(int)outcome]++;
             result.BytesRead += client.BytesRead;
-            if (outcome != Outcome.Complete) result.NotComplete.Add(Describe(client));
+            if (outcome == Outcome.Complete) continue;
+            if (Excused.Contains(client.Plan.Index)) result.Lost++;
+            else result.NotComplete.Add(Describe(client));
         }
         foreach (ServerApp server in ServerApps)
         {
-            if (server is { End: TcpEnd.None, Tcp: not null } && server.Connection is not { Close: CloseKind.ClientAborts })
+            bool excused = server.Connection is not { } plan || plan.Close == CloseKind.ClientAborts || Excused.Contains(plan.Index);
+            if (server is { End: TcpEnd.None, Tcp: not null } && (!excused || (server.Connection is null && Excused.Count == 0)))
             {
                 result.ServersOpen++;
                 result.NotComplete.Add(Describe(server));
