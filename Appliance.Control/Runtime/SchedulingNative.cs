@@ -3,20 +3,32 @@ using System.Runtime.InteropServices;
 namespace Appliance.Control.Runtime;
 
 /// <summary>
-/// Asks the kernel's scheduler for short slices for the calling thread: a thread that mostly
-/// sleeps is then run soon after it wakes, also on a busy machine (EEVDF: an earlier virtual deadline;
+/// Asks the kernel's scheduler to run the calling thread soon after it wakes, also on a busy machine: at real-time
+/// priority (SCHED_FIFO) where the limit RLIMIT_RTPRIO allows it, else in short slices (EEVDF: an earlier virtual deadline;
 /// sched_setattr(2) with sched_runtime for SCHED_OTHER, Linux 6.12 and later; needs no privilege).
 /// Without effect where the kernel does not know it.
 /// </summary>
-internal static unsafe class SchedulingNative
+public static unsafe class SchedulingNative
 {
+    /// <summary>Priorities of the worker, of replication, which it waits for, and of liveness, which must not wait for either.</summary>
+    public const int Worker = 1, Replication = 2, Liveness = 3;
+
     private const long SetAttributes = 314;
+    private const int LimitRealTime = 14;
+    private const uint Fifo = 1;
     private const ulong ShortestSliceNs = 100_000;
 
-    /// <summary>Applies to the calling thread.</summary>
-    public static void AskForShortSlices()
+    /// <summary>Applies to the calling thread; <paramref name="priority"/> counts where the process's limit reaches as far.</summary>
+    public static void RunSoon(int priority)
     {
         if (RuntimeInformation.ProcessArchitecture != Architecture.X64) return;
+        // The limit, not the privilege, says that it is wanted: root could always.
+        nuint* limit = stackalloc nuint[2];
+        if (getrlimit(LimitRealTime, limit) == 0 && limit[0] >= (nuint)priority)
+        {
+            Attributes realTime = new() { Size = (uint)sizeof(Attributes), Policy = Fifo, Priority = (uint)priority };
+            if (syscall(SetAttributes, 0, &realTime, 0) == 0) return;
+        }
         Attributes attributes = new() { Size = (uint)sizeof(Attributes), RuntimeNs = ShortestSliceNs };
         _ = syscall(SetAttributes, 0, &attributes, 0);
     }
@@ -31,6 +43,10 @@ internal static unsafe class SchedulingNative
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int sched_setaffinity(int thread, nuint size, ulong* mask);
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int getrlimit(int resource, nuint* limit);
 
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

@@ -35,6 +35,9 @@ public static class LabTool
             ["DOTNET_gcServer"] = "0",
             ["DOTNET_gcConcurrent"] = "0",
             ["DOTNET_TieredPGO"] = "0",
+            // Compiled once, at first use, and idle threads sleep: what a load costs besides is taken from those it measures.
+            ["DOTNET_TieredCompilation"] = "0",
+            ["DOTNET_ThreadPool_UnfairSemaphoreSpinLimit"] = "0",
             ["DOTNET_EnableDiagnostics"] = "0",
         };
         if (inline)

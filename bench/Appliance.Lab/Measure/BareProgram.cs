@@ -1,3 +1,4 @@
+using Appliance.Control.Runtime;
 using Appliance.DataPath.Port;
 using Appliance.DataPath.Wire;
 using Appliance.Lab.Net;
@@ -20,7 +21,15 @@ internal static class BareProgram
         using var waiter = new Waiter([portA.PollHandle, portB.PollHandle]);
         var pass = new BarePassThrough(portA, portB) { ToA = (a.Neighbour, a.Own), ToB = (b.Neighbour, b.Own) };
         using var wake = stop.Register(waiter.Wake);
-        var thread = new Thread(() => pass.Run(waiter, stop)) { Name = "worker", IsBackground = true, Priority = ThreadPriority.AboveNormal };
+        var thread = new Thread(() =>
+        {
+            SchedulingNative.RunSoon(SchedulingNative.Worker);
+            pass.Run(waiter, stop);
+        })
+        {
+            Name = "worker",
+            IsBackground = true,
+        };
         thread.Start();
         Console.WriteLine($"passing frames between {a.Interface} and {b.Interface}");
         thread.Join();

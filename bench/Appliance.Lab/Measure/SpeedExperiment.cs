@@ -15,6 +15,12 @@ public sealed record SpeedPlan
 
     public double WarmupSeconds { get; init; } = 0.7;
 
+    /// <summary>TCP congestion control of all hosts.</summary>
+    public string Congestion { get; init; } = "cubic";
+
+    /// <summary>Whether the box's program, whatever it is, runs before clients and servers.</summary>
+    public bool BoxFirst { get; init; }
+
     /// <summary>Transfers and bytes of each of a bulk load.</summary>
     public int Transfers { get; init; } = 100;
 
@@ -38,6 +44,11 @@ public sealed record SpeedCell(string Load, string Box)
     public Spread P50Us { get; } = new();
 
     public Spread P99Us { get; } = new();
+
+    /// <summary>Retransmission timeouts of a run, and segments sent again in percent of all, of client and backend together.</summary>
+    public Spread Timeouts { get; } = new();
+
+    public Spread Retransmitted { get; } = new();
 
     public long Broken { get; set; }
 }
@@ -64,6 +75,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
 
     public async Task<IReadOnlyList<SpeedCell>> Run(CancellationToken cancel)
     {
+        using var allowed = new CongestionControl(plan.Congestion);
         await Phase(bulk: true, BulkLoads, cancel).ConfigureAwait(false);
         await Phase(bulk: false, SmallLoads, cancel).ConfigureAwait(false);
         return _cells;
@@ -81,7 +93,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
         {
             foreach (var (name, kind) in Boxes.Where(b => plan.Boxes.Count == 0 || plan.Boxes.Contains(b.Name, StringComparer.Ordinal)))
             {
-                boxes.Add(new SpeedBox(name, kind, bulk));
+                boxes.Add(new SpeedBox(name, kind, bulk, plan.Congestion, plan.BoxFirst));
             }
             // Round 0 warms everything up and is not counted.
             for (int round = 0; round <= plan.Runs; round++)
@@ -121,14 +133,18 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
         await Task.Delay(Settle).ConfigureAwait(false);
         run.Go();
         await Task.Delay(TimeSpan.FromSeconds(options.WarmupSeconds)).ConfigureAwait(false);
+        var before = box.Ends;
         var cpu = new CpuMeter();
         var summary = await run.Finish().ConfigureAwait(false);
         double used = cpu.Seconds;
+        var ends = box.Ends - before;
         box.Stop();
         cell.Broken += summary.Broken;
         if (round > 0)
         {
             Note(cell, bulk, summary, used);
+            cell.Timeouts.Add(ends.Timeouts);
+            cell.Retransmitted.Add(100.0 * ends.Retransmitted / Math.Max(1, ends.Sent));
         }
     }
 

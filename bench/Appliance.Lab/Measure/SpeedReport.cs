@@ -15,7 +15,7 @@ public static class SpeedReport
     public static void Write(TextWriter to, Machine machine, SpeedPlan plan, IReadOnlyList<SpeedCell> cells)
     {
         to.WriteLine(machine);
-        to.WriteLine($"median (least-most) of {plan.Runs} interleaved runs; CPU is the whole machine's");
+        to.WriteLine($"median (least-most) of {plan.Runs} interleaved runs; CPU is the whole machine's; {plan.Congestion}{(plan.BoxFirst ? "; the box's program before all others (SCHED_FIFO)" : string.Empty)}");
         foreach (var (load, title, rate, cpu) in Loads)
         {
             var rows = cells.Where(c => c.Load == load).ToList();
@@ -27,12 +27,12 @@ public static class SpeedReport
             to.WriteLine();
             to.WriteLine($"**{title}**");
             to.WriteLine();
-            to.WriteLine($"| box | {rate} | of bare | of haproxy-http | {cpu} |" + (bulk ? string.Empty : " p50 us | p99 us |") + " broken |");
-            to.WriteLine("|---|---|---|---|---|" + (bulk ? string.Empty : "---|---|") + "---|");
+            to.WriteLine($"| box | {rate} | of bare | of haproxy-http | {cpu} |" + (bulk ? string.Empty : " p50 us | p99 us |") + " again % | timeouts | broken |");
+            to.WriteLine("|---|---|---|---|---|" + (bulk ? string.Empty : "---|---|") + "---|---|---|");
             foreach (var row in rows)
             {
                 string latency = bulk ? string.Empty : $" {row.P50Us} | {row.P99Us} |";
-                to.WriteLine($"| {row.Box} | {row.Rate} | {Ratio(row, rows, "bare")} | {Ratio(row, rows, "haproxy-http")} | {row.Cpu} |{latency} {row.Broken} |");
+                to.WriteLine($"| {row.Box} | {row.Rate} | {Ratio(row, rows, "bare")} | {Ratio(row, rows, "haproxy-http")} | {row.Cpu} |{latency} {row.Retransmitted} | {row.Timeouts} | {row.Broken} |");
             }
         }
     }
@@ -51,6 +51,8 @@ public static class SpeedReport
                 ["cpu"] = Values(cell.Cpu),
                 ["p50_us"] = Values(cell.P50Us),
                 ["p99_us"] = Values(cell.P99Us),
+                ["timeouts"] = Values(cell.Timeouts),
+                ["again_percent"] = Values(cell.Retransmitted),
                 ["broken"] = cell.Broken,
             });
         }

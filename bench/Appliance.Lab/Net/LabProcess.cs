@@ -21,6 +21,12 @@ public sealed record ProcessSpec(string Name, string File, params string[] Argum
     public bool Input { get; init; }
 
     public string? WorkingDirectory { get; init; }
+
+    /// <summary>Runs at real-time priority (SCHED_FIFO), all of it.</summary>
+    public bool First { get; init; }
+
+    /// <summary>May give its threads real-time priority (RLIMIT_RTPRIO).</summary>
+    public bool RealTime { get; init; }
 }
 
 /// <summary>
@@ -131,7 +137,7 @@ public sealed class LabProcess
             RedirectStandardInput = spec.Input,
             WorkingDirectory = spec.WorkingDirectory ?? logs,
         };
-        foreach (string argument in (string[])["/bin/sh", "-c", script, "sh", log, "nsenter", $"--net={host.NamespacePath}", "--", .. Privileges(spec), spec.File, .. spec.Arguments])
+        foreach (string argument in (string[])["/bin/sh", "-c", script, "sh", log, "nsenter", $"--net={host.NamespacePath}", "--", .. Scheduling(spec), .. Privileges(spec), spec.File, .. spec.Arguments])
         {
             start.ArgumentList.Add(argument);
         }
@@ -156,6 +162,9 @@ public sealed class LabProcess
             onLine(line);
         }
     }
+
+    private static string[] Scheduling(ProcessSpec spec) =>
+        spec.First ? ["chrt", "--fifo", "1"] : spec.RealTime ? ["prlimit", "--rtprio=3:3"] : [];
 
     private static string[] Privileges(ProcessSpec spec)
     {

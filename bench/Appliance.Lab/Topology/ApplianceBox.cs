@@ -20,6 +20,9 @@ public sealed class ApplianceBox(Host host, string configuration)
 
     public Host Host => host;
 
+    /// <summary>Whether its packet threads may run at real-time priority (RLIMIT_RTPRIO).</summary>
+    public bool RealTime { get; init; }
+
     /// <summary>File of its configuration.</summary>
     public string Configuration => configuration;
 
@@ -62,6 +65,7 @@ public sealed class ApplianceBox(Host host, string configuration)
         {
             User = "nobody",
             Capabilities = ["net_raw", "net_admin"],
+            RealTime = RealTime,
         });
     }
 
