@@ -1,4 +1,3 @@
-using Appliance.Control.Runtime;
 using Appliance.DataPath.Port;
 using Appliance.DataPath.Wire;
 using Appliance.Lab.Net;
@@ -21,15 +20,7 @@ internal static class BareProgram
         using var waiter = new Waiter([portA.PollHandle, portB.PollHandle]);
         var pass = new BarePassThrough(portA, portB) { ToA = (a.Neighbour, a.Own), ToB = (b.Neighbour, b.Own) };
         using var wake = stop.Register(waiter.Wake);
-        var thread = new Thread(() =>
-        {
-            SchedulingNative.RunSoon(SchedulingNative.Worker);
-            pass.Run(waiter, stop);
-        })
-        {
-            Name = "worker",
-            IsBackground = true,
-        };
+        var thread = new Thread(() => pass.Run(waiter, stop)) { Name = "worker", IsBackground = true, Priority = ThreadPriority.AboveNormal };
         thread.Start();
         Console.WriteLine($"passing frames between {a.Interface} and {b.Interface}");
         thread.Join();

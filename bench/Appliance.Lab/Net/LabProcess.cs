@@ -24,9 +24,6 @@ public sealed record ProcessSpec(string Name, string File, params string[] Argum
 
     /// <summary>Runs at real-time priority (SCHED_FIFO), all of it.</summary>
     public bool First { get; init; }
-
-    /// <summary>May give its threads real-time priority (RLIMIT_RTPRIO).</summary>
-    public bool RealTime { get; init; }
 }
 
 /// <summary>
@@ -137,7 +134,7 @@ public sealed class LabProcess
             RedirectStandardInput = spec.Input,
             WorkingDirectory = spec.WorkingDirectory ?? logs,
         };
-        foreach (string argument in (string[])["/bin/sh", "-c", script, "sh", log, "nsenter", $"--net={host.NamespacePath}", "--", .. Scheduling(spec), .. Privileges(spec), spec.File, .. spec.Arguments])
+        foreach (string argument in (string[])["/bin/sh", "-c", script, "sh", log, "nsenter", $"--net={host.NamespacePath}", "--", .. spec.First ? (string[])["chrt", "--fifo", "1"] : [], .. Privileges(spec), spec.File, .. spec.Arguments])
         {
             start.ArgumentList.Add(argument);
         }
@@ -162,9 +159,6 @@ public sealed class LabProcess
             onLine(line);
         }
     }
-
-    private static string[] Scheduling(ProcessSpec spec) =>
-        spec.First ? ["chrt", "--fifo", "1"] : spec.RealTime ? ["prlimit", "--rtprio=3:3"] : [];
 
     private static string[] Privileges(ProcessSpec spec)
     {

@@ -49,7 +49,7 @@ internal static class BoxPrograms
         string inner = BoxLink.MacOf("bare", LinkRole.Internal, FrameMark.Handed).ToString();
         client.Run("ip", "neigh", "replace", ClusterTopology.HostVirtual(1), "lladdr", outer, "dev", "eth0", "nud", "permanent");
         backend.Run("ip", "neigh", "replace", ClusterTopology.InternalGateway, "lladdr", inner, "dev", "eth0", "nud", "permanent");
-        var process = host.Start(LabTool.Spec("bare", inline: false, "bare", "eth0", outer, client.Link("eth0").MacAddress(), "eth1", inner, backend.Link("eth0").MacAddress()) with { RealTime = topology.Options.BoxFirst });
+        var process = host.Start(LabTool.Spec("bare", inline: false, "bare", "eth0", outer, client.Link("eth0").MacAddress(), "eth1", inner, backend.Link("eth0").MacAddress()) with { First = topology.Options.BoxFirst });
         process.WaitForLog("passing", TimeSpan.FromSeconds(20));
     }
 
