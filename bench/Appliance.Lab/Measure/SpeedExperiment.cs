@@ -45,6 +45,11 @@ public sealed record SpeedCell(string Load, string Box)
 
     public Spread P99Us { get; } = new();
 
+    /// <summary>Longest silence of a request/response connection beside bulk: the middle one's and the longest of all, ms.</summary>
+    public Spread GapP50Ms { get; } = new();
+
+    public Spread GapMaxMs { get; } = new();
+
     /// <summary>Retransmission timeouts of a run, and segments sent again in percent of all, of client and backend together.</summary>
     public Spread Timeouts { get; } = new();
 
@@ -71,12 +76,17 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
     /// <summary>Loads in the order of the table; those of the first kind are bulk.</summary>
     public static readonly IReadOnlyList<string> BulkLoads = ["put", "get"], SmallLoads = ["short1k", "short4k", "rr1", "rr10", "rr100"];
 
+    /// <summary>200-byte requests beside bulk: the machine is saturated by it, or (paced) is not.</summary>
+    public static readonly IReadOnlyList<string> BesideLoads = ["beside-put", "beside-get", "beside-paced"];
+
+    private const int BesideConnections = 20;
+
     private readonly List<SpeedCell> _cells = [];
 
     public async Task<IReadOnlyList<SpeedCell>> Run(CancellationToken cancel)
     {
         using var allowed = new CongestionControl(plan.Congestion);
-        await Phase(bulk: true, BulkLoads, cancel).ConfigureAwait(false);
+        await Phase(bulk: true, [.. BulkLoads, .. BesideLoads], cancel).ConfigureAwait(false);
         await Phase(bulk: false, SmallLoads, cancel).ConfigureAwait(false);
         return _cells;
     }
@@ -104,7 +114,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
                     foreach (var box in boxes)
                     {
                         cancel.ThrowIfCancellationRequested();
-                        await One(box, load, round).ConfigureAwait(false);
+                        await (BesideLoads.Contains(load, StringComparer.Ordinal) ? Beside(box, load, round) : One(box, load, round)).ConfigureAwait(false);
                     }
                 }
             }
@@ -117,11 +127,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
 
     private async Task One(SpeedBox box, string load, int round)
     {
-        var cell = _cells.Find(c => c.Load == load && c.Box == box.Name);
-        if (cell is null)
-        {
-            _cells.Add(cell = new SpeedCell(load, box.Name));
-        }
+        var cell = Cell(box, load);
         box.Continue();
         bool bulk = BulkLoads.Contains(load, StringComparer.Ordinal);
         var options = Options(load, box.Address);
@@ -146,6 +152,64 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
             cell.Timeouts.Add(ends.Timeouts);
             cell.Retransmitted.Add(100.0 * ends.Retransmitted / Math.Max(1, ends.Sent));
         }
+    }
+
+    private SpeedCell Cell(SpeedBox box, string load)
+    {
+        var cell = _cells.Find(c => c.Load == load && c.Box == box.Name);
+        if (cell is null)
+        {
+            _cells.Add(cell = new SpeedCell(load, box.Name));
+        }
+        return cell;
+    }
+
+    /// <summary>Requests while bulk runs that outlasts them; nothing fails. The rate is that of the bulk.</summary>
+    private async Task Beside(SpeedBox box, string load, int round)
+    {
+        const double bulkRunsMs = 300;
+        var cell = Cell(box, load);
+        box.Continue();
+        var bulk = new LoadOptions(load == "beside-get" ? LoadMode.Get : LoadMode.Put, box.Address)
+        {
+            Connections = BesideConnections,
+            Bytes = 1L << 40,
+            Verify = false,
+            Bins = true,
+            Path = load == "beside-get" ? "/bytes/{bytes}" : null,
+            PaceMbit = load == "beside-paced" ? 1000.0 / BesideConnections : 0,
+        };
+        var requests = new LoadOptions(LoadMode.Requests, box.Address) { Connections = BesideConnections, IntervalMs = 2, Seconds = plan.Seconds, WarmupSeconds = plan.WarmupSeconds };
+        var bulkRun = await box.Ready(bulk).ConfigureAwait(false);
+        var run = await box.Ready(requests).ConfigureAwait(false);
+        bulkRun.Go();
+        await Task.Delay(TimeSpan.FromMilliseconds(bulkRunsMs)).ConfigureAwait(false);
+        var before = box.Ends;
+        var cpu = new CpuMeter();
+        run.Go();
+        var summary = await run.Finish().ConfigureAwait(false);
+        double used = cpu.Seconds;
+        var ends = box.Ends - before;
+        bulkRun.Process.Kill();
+        var bins = bulkRun.Bins;
+        // What the killed client left comes to its end before the next turn.
+        await Task.Delay(Settle).ConfigureAwait(false);
+        box.Stop();
+        cell.Broken += summary.Broken;
+        if (round == 0)
+        {
+            return;
+        }
+        double seconds = bins.Count > 1 ? (bins[^1].EndUnixMs - bins[0].EndUnixMs) / 1e3 : double.NaN;
+        cell.Rate.Add(bins.Skip(1).Sum(b => b.Bytes) * 8 / seconds / 1e6);
+        cell.Cpu.Add(used / (summary.Seconds + requests.WarmupSeconds));
+        cell.P50Us.Add(summary.P50Us);
+        cell.P99Us.Add(summary.P99Us);
+        var gaps = run.Connections.Select(c => c.LongestSilenceMs).Order().ToList();
+        cell.GapP50Ms.Add(gaps[gaps.Count / 2]);
+        cell.GapMaxMs.Add(gaps[^1]);
+        cell.Timeouts.Add(ends.Timeouts);
+        cell.Retransmitted.Add(100.0 * ends.Retransmitted / Math.Max(1, ends.Sent));
     }
 
     private static void Note(SpeedCell cell, bool bulk, LoadSummary summary, double cpuSeconds)
