@@ -12,7 +12,7 @@ public static class LabTool
     /// <summary>Starts the load client; its lines go to <paramref name="onLine"/> as well as into the returned run.</summary>
     public static LoadRun StartClient(Host host, string name, LoadOptions options, Action<LoadLine>? onLine = null)
     {
-        var run = new LoadRun(onLine);
+        var run = new LoadRun(options.Mode, onLine);
         bool small = options.Mode is LoadMode.Requests or LoadMode.Short or LoadMode.Once;
         run.Process = host.Start(Spec(name, small, options.ToArguments()) with { OnLine = run.Take, Input = options.Wait });
         return run;
