@@ -128,7 +128,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
 
     private void Run()
     {
-        SchedulingNative.AskForShortSlices();
+        SchedulingNative.RunSoon(SchedulingNative.Liveness);
         byte[] datagram = new byte[2048];
         long factorsAt = 0, cookiesAt = 0;
         ReadCarriers();

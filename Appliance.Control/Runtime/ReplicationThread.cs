@@ -92,7 +92,7 @@ public sealed class ReplicationThread : IDisposable
 
     private void Run()
     {
-        SchedulingNative.AskForShortSlices();
+        SchedulingNative.RunSoon(SchedulingNative.Replication);
         byte[] datagram = new byte[2048];
         long statusAt = 0;
         while (!_stop)

@@ -3,20 +3,27 @@ using System.Runtime.InteropServices;
 namespace Appliance.Control.Runtime;
 
 /// <summary>
-/// Asks the kernel's scheduler for short slices for the calling thread: a thread that mostly
-/// sleeps is then run soon after it wakes, also on a busy machine (EEVDF: an earlier virtual deadline;
+/// Asks the kernel's scheduler to run the calling thread soon after it wakes, also on a busy machine: at real-time
+/// priority (SCHED_FIFO) where an ordinary user was given CAP_SYS_NICE or a limit RLIMIT_RTPRIO, else in short slices (EEVDF: an earlier virtual deadline;
 /// sched_setattr(2) with sched_runtime for SCHED_OTHER, Linux 6.12 and later; needs no privilege).
 /// Without effect where the kernel does not know it.
 /// </summary>
 internal static unsafe class SchedulingNative
 {
+    /// <summary>Priorities of the worker, of replication, which it waits for, and of liveness, which must not wait for either.</summary>
+    public const int Worker = 1, Replication = 2, Liveness = 3;
+
     private const long SetAttributes = 314;
+    private const uint Fifo = 1;
     private const ulong ShortestSliceNs = 100_000;
 
-    /// <summary>Applies to the calling thread.</summary>
-    public static void AskForShortSlices()
+    /// <summary>Applies to the calling thread; <paramref name="priority"/> counts at real-time priority only.</summary>
+    public static void RunSoon(int priority)
     {
         if (RuntimeInformation.ProcessArchitecture != Architecture.X64) return;
+        // Root always may, which does not say that it is wanted.
+        Attributes realTime = new() { Size = (uint)sizeof(Attributes), Policy = Fifo, Priority = (uint)priority };
+        if (geteuid() != 0 && syscall(SetAttributes, 0, &realTime, 0) == 0) return;
         Attributes attributes = new() { Size = (uint)sizeof(Attributes), RuntimeNs = ShortestSliceNs };
         _ = syscall(SetAttributes, 0, &attributes, 0);
     }
@@ -31,6 +38,10 @@ internal static unsafe class SchedulingNative
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int sched_setaffinity(int thread, nuint size, ulong* mask);
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern uint geteuid();
 
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

@@ -77,7 +77,7 @@ public sealed class WorkerThread : IDisposable
 
     private void Run()
     {
-        SchedulingNative.AskForShortSlices();
+        SchedulingNative.RunSoon(SchedulingNative.Worker);
         if (Pinned) SchedulingNative.Pin(0);
         long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue, allocated = GC.GetAllocatedBytesForCurrentThread();
         while (!_stop)

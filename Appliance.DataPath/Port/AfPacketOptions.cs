@@ -20,9 +20,12 @@ public sealed record FanoutOptions(int Group, int Count, ClientSide Side);
 public sealed record AfPacketOptions
 {
     /// <summary>How frames are received.</summary>
-    public ReceiveMode Receive { get; init; } = ReceiveMode.Ring;
+    public ReceiveMode Receive { get; init; } = ReceiveMode.Messages;
 
-    /// <summary>Receive slots of 69,632 B; rounded up to whole blocks of 15. Memory is committed in full by the kernel.</summary>
+    /// <summary>Messages: bytes of frames that may wait; the kernel counts its own overhead of each against twice as many. Used only while frames wait.</summary>
+    public int ReceiveBuffer { get; init; } = 64 << 20;
+
+    /// <summary>Ring: receive slots of 69,632 B; rounded up to whole blocks of 15. Memory is committed in full by the kernel.</summary>
     public int ReceiveSlots { get; init; } = 480;
 
     /// <summary>Frames handed to the kernel by one call.</summary>

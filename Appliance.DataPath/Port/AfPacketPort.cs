@@ -50,7 +50,7 @@ public sealed class AfPacketPort : FramePort
             socket.SetOptions(options);
             receiver = options.Receive == ReceiveMode.Ring
                 ? new PacketReceiveRing(name, socket.Handle, options.ReceiveSlots)
-                : new PacketReceiveMessages(name, socket.Handle);
+                : new PacketReceiveMessages(name, socket.Handle, options.ReceiveBuffer);
             socket.Start(options);
             return new AfPacketPort(link, socket, receiver, options.SendBatch);
         }

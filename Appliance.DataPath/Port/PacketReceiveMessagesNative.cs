@@ -11,7 +11,10 @@ namespace Appliance.DataPath.Port;
 /// </summary>
 internal sealed unsafe class PacketReceiveMessages : PacketReceiver
 {
-    private const int Messages = 64, ReceiveBuffer = 64 << 20;
+    private const int Messages = 64, LeastMessages = 8;
+
+    // What one call takes stays in the caches until it is sent, and the other port does not wait for long.
+    private const long BatchBytes = 1 << 20;
 
     // In a slot: vnet header (16), control data (64), room for a VLAN tag (16, of which 4 are used; 14 + 2 align the network header), frame.
     private const int ControlAt = 16, ControlSize = 64, FrameAt = 98;
@@ -20,13 +23,14 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
     private readonly int _handle;
     private readonly SocketNative.MMsgHdr* _messages;
     private nint _memory;
+    private int _most = Messages;
 
-    internal PacketReceiveMessages(string name, int handle)
+    internal PacketReceiveMessages(string name, int handle, int receiveBuffer)
     {
         _handle = handle;
         if (!SocketNative.SetInt(handle, SocketNative.SolPacket, SocketNative.PacketAuxData, 1)
-            || !(SocketNative.SetInt(handle, SocketNative.SolSocket, SocketNative.SoRcvBufForce, ReceiveBuffer)
-                || SocketNative.SetInt(handle, SocketNative.SolSocket, SocketNative.SoRcvBuf, ReceiveBuffer)))
+            || !(SocketNative.SetInt(handle, SocketNative.SolSocket, SocketNative.SoRcvBufForce, receiveBuffer)
+                || SocketNative.SetInt(handle, SocketNative.SolSocket, SocketNative.SoRcvBuf, receiveBuffer)))
             throw PortException.For(name, "the receive buffer", SocketNative.Error);
         nuint tables = Messages * (nuint)(sizeof(SocketNative.MMsgHdr) + (2 * sizeof(SocketNative.IoVec)));
         _memory = MemoryNative.Allocate(tables + ((nuint)Messages * PacketReceiveRing.SlotSize));
@@ -43,11 +47,13 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
 
     internal override int Receive(FrameBatch batch, PortCounters counters)
     {
-        int wanted = Math.Min(batch.Capacity, Messages);
+        int wanted = Math.Min(batch.Capacity, _most);
         for (int i = 0; i < wanted; i++) _messages[i].ControlLength = ControlSize;
         int got = SocketNative.RecvMMsg(_handle, _messages, (uint)wanted, SocketNative.MsgDontWait, null);
+        long bytes = 0;
         for (int i = 0; i < got; i++)
         {
+            bytes += _messages[i].Length;
             SocketNative.MMsgHdr* message = _messages + i;
             if ((message->Flags & SocketNative.MsgTrunc) != 0)
             {
@@ -65,6 +71,8 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
             counters.ReceivedBytes += entry.Length;
             batch.Add(entry);
         }
+        // The next call's frames are probably as long as these.
+        if (got > 0) _most = (int)Math.Clamp(BatchBytes * got / Math.Max(1, bytes), LeastMessages, Messages);
         return batch.Count;
     }
 

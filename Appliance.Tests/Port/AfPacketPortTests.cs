@@ -182,7 +182,7 @@ public sealed class AfPacketPortTests
     {
         Namespaces.Inside(_net.Forwarder, () =>
         {
-            using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { ReceiveSlots = 15 });
+            using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { Receive = ReceiveMode.Ring, ReceiveSlots = 15 });
             using RawLinkSocket speaker = Speaker(_net.Client, Namespaces.ClientLink);
             for (int i = 0; i < 40; i++) speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
             var batch = new FrameBatch(64);
@@ -191,6 +191,26 @@ public sealed class AfPacketPortTests
             Assert.That(port.Counters.ReceiveDrops, Is.EqualTo(25));
             for (int i = 0; i < 10; i++) speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
             Assert.That(port.Receive(batch), Is.Zero, "the frames borrowed before still fill the ring while they were sent");
+            speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+            Assert.That(port.Receive(batch), Is.EqualTo(1));
+        });
+    }
+
+    [Test]
+    public void Frames_beyond_the_receive_buffer_are_counted_by_the_kernel()
+    {
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            const int sent = 200;
+            using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { Receive = ReceiveMode.Messages, ReceiveBuffer = 8192 });
+            using RawLinkSocket speaker = Speaker(_net.Client, Namespaces.ClientLink);
+            for (int i = 0; i < sent; i++) speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+            var batch = new FrameBatch(64);
+            int received = 0;
+            for (int count = port.Receive(batch); count > 0; count = port.Receive(batch)) received += count;
+            port.ReadDrops();
+            Assert.That(port.Counters.ReceiveDrops, Is.Positive);
+            Assert.That(received + port.Counters.ReceiveDrops, Is.EqualTo(sent));
             speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
             Assert.That(port.Receive(batch), Is.EqualTo(1));
         });

@@ -101,6 +101,7 @@ internal static class Commands
         var limit = new Option<double>("--limit") { DefaultValueFactory = _ => 300, Description = "seconds after which all ends" };
         var spread = new Option<double>("--spread-ms") { Description = "time over which the starts are spread" };
         var unsent = new Option<int>("--unsent") { Description = "TCP_NOTSENT_LOWAT, bytes" };
+        var pace = new Option<double>("--pace") { Description = "Mb/s to which each connection is paced" };
         var path = new Option<string?>("--path") { Description = "target instead of the test server's; {bytes} and {seed} are replaced" };
         var host = new Option<string?>("--host") { Description = "Host header" };
         var sha = new Option<string?>("--sha256") { Description = "SHA-256 of the body at --path" };
@@ -111,7 +112,7 @@ internal static class Commands
         var reconnect = new Option<bool>("--reconnect") { Description = "replace broken connections" };
         var command = new System.CommandLine.Command("client", "Sends load and prints JSON lines: intervals, each connection's end, a summary.")
         {
-            mode, address, port, connections, bytes, count, seconds, warmup, interval, seed, stall, limit, spread, unsent, path, host, sha, bind, noVerify, bins, wait, reconnect,
+            mode, address, port, connections, bytes, count, seconds, warmup, interval, seed, stall, limit, spread, unsent, pace, path, host, sha, bind, noVerify, bins, wait, reconnect,
         };
         command.SetAction(r => RunClient(new LoadOptions(r.GetValue(mode), r.GetValue(address)!, r.GetValue(port))
         {
@@ -126,6 +127,7 @@ internal static class Commands
             LimitSeconds = r.GetValue(limit),
             SpreadMs = r.GetValue(spread),
             UnsentBytes = r.GetValue(unsent),
+            PaceMbit = r.GetValue(pace),
             Path = r.GetValue(path),
             HostHeader = r.GetValue(host),
             Sha256 = r.GetValue(sha),

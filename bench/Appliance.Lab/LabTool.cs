@@ -12,7 +12,7 @@ public static class LabTool
     /// <summary>Starts the load client; its lines go to <paramref name="onLine"/> as well as into the returned run.</summary>
     public static LoadRun StartClient(Host host, string name, LoadOptions options, Action<LoadLine>? onLine = null)
     {
-        var run = new LoadRun(onLine);
+        var run = new LoadRun(options.Mode, onLine);
         bool small = options.Mode is LoadMode.Requests or LoadMode.Short or LoadMode.Once;
         run.Process = host.Start(Spec(name, small, options.ToArguments()) with { OnLine = run.Take, Input = options.Wait });
         return run;
@@ -35,6 +35,9 @@ public static class LabTool
             ["DOTNET_gcServer"] = "0",
             ["DOTNET_gcConcurrent"] = "0",
             ["DOTNET_TieredPGO"] = "0",
+            // Compiled once, at first use, and idle threads sleep: what a load costs besides is taken from those it measures.
+            ["DOTNET_TieredCompilation"] = "0",
+            ["DOTNET_ThreadPool_UnfairSemaphoreSpinLimit"] = "0",
             ["DOTNET_EnableDiagnostics"] = "0",
         };
         if (inline)

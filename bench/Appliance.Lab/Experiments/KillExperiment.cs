@@ -15,6 +15,9 @@ namespace Appliance.Lab.Experiments;
 /// </summary>
 public sealed class KillExperiment : IAsyncDisposable
 {
+    /// <summary>Seconds that the requests run before anything else: what their start costs is no silence.</summary>
+    private const double RequestWarmup = 0.5;
+
     private readonly KillOptions _options;
     private int _runs;
 
@@ -43,7 +46,9 @@ public sealed class KillExperiment : IAsyncDisposable
         long replayedBefore = Lab.Counter("replayed");
         var runs = StartLoad(at, fault);
         using var probe = new SchedulingProbe();
-        await LoadRun.GoTogether([.. runs]).ConfigureAwait(false);
+        await LoadRun.GoTogether([.. runs.Where(r => r.Mode == LoadMode.Requests)]).ConfigureAwait(false);
+        await Task.Delay(TimeSpan.FromSeconds(RequestWarmup)).ConfigureAwait(false);
+        await LoadRun.GoTogether([.. runs.Where(r => r.Mode != LoadMode.Requests)]).ConfigureAwait(false);
         var clock = Stopwatch.StartNew();
         var load = Task.WhenAll(runs.Select(r => r.Finish()));
         int inFlight = 0;
@@ -114,7 +119,7 @@ public sealed class KillExperiment : IAsyncDisposable
             };
             Add(common with { Connections = Share(_options.Gets) });
             Add(common with { Mode = LoadMode.Put, Connections = Share(_options.Puts) });
-            Add(common with { Mode = LoadMode.Requests, Connections = Share(_options.Requests), Bytes = 200, IntervalMs = _options.RequestIntervalMs, Seconds = seconds });
+            Add(common with { Mode = LoadMode.Requests, Connections = Share(_options.Requests), Bytes = 200, IntervalMs = _options.RequestIntervalMs, Seconds = seconds, WarmupSeconds = RequestWarmup });
         }
         return runs;
 

@@ -20,6 +20,8 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     private const int UploadPiece = 128 * 1024;
     private const int TcpLevel = 6;
     private const int TcpNotSentLowat = 25;
+    private const int SocketLevel = 1;
+    private const int MaxPacingRate = 47;
 
     private readonly ulong _seed = options.Seed + (ulong)index;
     private readonly string _host = options.HostHeader ?? (options.Address.Contains(':', StringComparison.Ordinal) ? $"[{options.Address}]" : options.Address);
@@ -117,6 +119,10 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
         {
             socket.SetRawSocketOption(TcpLevel, TcpNotSentLowat, BitConverter.GetBytes(options.UnsentBytes));
         }
+        if (options.PaceMbit > 0)
+        {
+            socket.SetRawSocketOption(SocketLevel, MaxPacingRate, BitConverter.GetBytes((ulong)(options.PaceMbit * 1e6 / 8)));
+        }
         await socket.ConnectAsync(target).ConfigureAwait(false);
         Touch(0);
         return new HttpConnection(socket, Bulk ? BulkBuffer : SmallBuffer) { OnProgress = Bulk ? TouchBulk : Touch };
@@ -126,7 +132,10 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     private void Touch(int _)
     {
         long now = Stopwatch.GetTimestamp();
-        _longestSilence = Math.Max(_longestSilence, now - _lastProgress);
+        if (now >= totals.MeasureFrom)
+        {
+            _longestSilence = Math.Max(_longestSilence, now - _lastProgress);
+        }
         Volatile.Write(ref _lastProgress, now);
     }
 

@@ -34,7 +34,7 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
 
     public double Seconds { get; init; } = 5;
 
-    /// <summary>Requests, Once, Short: what ends in the first so many seconds is not counted in rate and latency (JIT, caches).</summary>
+    /// <summary>Requests, Once, Short: what ends in the first so many seconds is not counted in rate, latency and silence (JIT, caches).</summary>
     public double WarmupSeconds { get; init; }
 
     /// <summary>Pause between the requests of a connection.</summary>
@@ -77,6 +77,9 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
     /// <summary>TCP_NOTSENT_LOWAT of uploads, so that progress is that of the network and not of the send buffer; 0: unset.</summary>
     public int UnsentBytes { get; init; }
 
+    /// <summary>Rate to which the kernel paces what each connection sends (SO_MAX_PACING_RATE), Mb/s; 0: none.</summary>
+    public double PaceMbit { get; init; }
+
     /// <summary>Arguments that make "appliance-lab client" do this.</summary>
     public string[] ToArguments()
     {
@@ -90,6 +93,10 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
         if (WarmupSeconds > 0)
         {
             arguments.AddRange(["--warmup", Number(WarmupSeconds)]);
+        }
+        if (PaceMbit > 0)
+        {
+            arguments.AddRange(["--pace", Number(PaceMbit)]);
         }
         AddText(arguments, "--path", Path);
         AddText(arguments, "--host", HostHeader);

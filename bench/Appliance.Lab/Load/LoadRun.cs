@@ -12,7 +12,13 @@ public sealed class LoadRun
     private readonly List<ConnectionResult> _connections = [];
     private LoadSummary? _summary;
 
-    internal LoadRun(Action<LoadLine>? onLine) => _onLine = onLine;
+    internal LoadRun(LoadMode mode, Action<LoadLine>? onLine)
+    {
+        Mode = mode;
+        _onLine = onLine;
+    }
+
+    public LoadMode Mode { get; }
 
     public LabProcess Process { get; internal set; } = null!;
 

@@ -30,11 +30,13 @@ internal static class MeasureCommands
         var runs = new Option<int>("--runs") { DefaultValueFactory = _ => 5, Description = "runs of each load on each box" };
         var quick = new Option<bool>("--quick") { Description = "3 short runs: under 6 minutes" };
         var boxes = new Option<string[]>("--boxes") { AllowMultipleArgumentsPerToken = true, Description = string.Join(", ", SpeedExperiment.Boxes.Select(b => b.Name)) };
-        var loads = new Option<string[]>("--loads") { AllowMultipleArgumentsPerToken = true, Description = string.Join(", ", SpeedExperiment.BulkLoads.Concat(SpeedExperiment.SmallLoads)) };
+        var loads = new Option<string[]>("--loads") { AllowMultipleArgumentsPerToken = true, Description = string.Join(", ", SpeedExperiment.BulkLoads.Concat(SpeedExperiment.BesideLoads).Concat(SpeedExperiment.SmallLoads)) };
         var seconds = new Option<double>("--seconds") { DefaultValueFactory = _ => 2, Description = "measured seconds of each small load" };
+        var congestion = new Option<string>("--congestion") { DefaultValueFactory = _ => "cubic", Description = "TCP congestion control of all hosts" };
+        var first = new Option<bool>("--box-first") { Description = "the box's program runs before clients and servers (SCHED_FIFO), whatever it is" };
         var busy = Busy();
         var json = Json();
-        var command = new System.CommandLine.Command("speed", "Bulk, short connections and round trips, beside the kernel, HAProxy, nginx and the bare ports.") { runs, quick, boxes, loads, seconds, busy, json };
+        var command = new System.CommandLine.Command("speed", "Bulk, short connections and round trips, beside the kernel, HAProxy, nginx and the bare ports.") { runs, quick, boxes, loads, seconds, congestion, first, busy, json };
         command.SetAction(async (r, cancel) =>
         {
             bool reduced = r.GetValue(quick);
@@ -44,6 +46,8 @@ internal static class MeasureCommands
                 Seconds = reduced ? 1 : r.GetValue(seconds),
                 Boxes = r.GetValue(boxes) ?? [],
                 Loads = r.GetValue(loads) ?? [],
+                Congestion = r.GetValue(congestion)!,
+                BoxFirst = r.GetValue(first),
             };
             var machine = Machine.ObserveFree(r.GetValue(busy));
             var cells = await new SpeedExperiment(plan, Log).Run(cancel).ConfigureAwait(false);

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Appliance.Lab.Faults;
+using Appliance.Lab.Judges;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
 using Appliance.Lab.Servers;
@@ -18,11 +19,11 @@ public sealed class SpeedBox : IDisposable
     private int _runs;
 
     /// <summary>Builds it, with nginx as the backend for small answers or the test server for bulk, and stops it.</summary>
-    public SpeedBox(string name, BoxKind kind, bool bulk, string? clientRate = null)
+    public SpeedBox(string name, BoxKind kind, bool bulk, string? congestion = null, bool first = false)
     {
         Name = name;
         _lab = LabNetwork.Create();
-        _topology = ClusterTopology.Build(_lab, new ClusterOptions { Kind = kind, Boxes = 1, Backends = 1, ClientRate = clientRate });
+        _topology = ClusterTopology.Build(_lab, new ClusterOptions { Kind = kind, Boxes = 1, Backends = 1, CongestionControl = congestion, BoxFirst = first });
         var backend = _topology.Backends[0];
         if (bulk)
         {
@@ -35,7 +36,7 @@ public sealed class SpeedBox : IDisposable
         }
         if (kind == BoxKind.Appliance)
         {
-            StartAppliance();
+            StartAppliance(first);
         }
         Stop();
     }
@@ -47,6 +48,9 @@ public sealed class SpeedBox : IDisposable
 
     /// <summary>Where the client finds the service.</summary>
     public string Address => _topology.ServiceAddress();
+
+    /// <summary>What the stacks of client and backend have done since they were made.</summary>
+    public TcpCounters Ends => TcpCounters.Read(_topology.Clients[0]) + TcpCounters.Read(_topology.Backends[0]);
 
     /// <summary>Wakes its processes.</summary>
     public void Continue() => _lab.Hosts.ToList().ForEach(h => ProcessFaults.ContinueAll(h));
@@ -68,14 +72,14 @@ public sealed class SpeedBox : IDisposable
         _lab.Dispose();
     }
 
-    private void StartAppliance()
+    private void StartAppliance(bool first)
     {
         string directory = _topology.Boxes[0].DirectoryFor("config");
         string key = Path.Combine(directory, "cluster.key"), file = Path.Combine(directory, "gw1.conf");
         Command.Run("dotnet", [Path.Combine(AppContext.BaseDirectory, "appliance.dll"), "key", "new", key]);
         Command.Run("chown", ["nobody", key]);
         File.WriteAllText(file, _topology.ApplianceConfiguration(1, key));
-        var box = new ApplianceBox(_topology.Boxes[0], file);
+        var box = new ApplianceBox(_topology.Boxes[0], file) { RealTime = first };
         box.Start();
         EnginePid = box.EnginePid;
     }

@@ -15,6 +15,12 @@ public sealed record SpeedPlan
 
     public double WarmupSeconds { get; init; } = 0.7;
 
+    /// <summary>TCP congestion control of all hosts.</summary>
+    public string Congestion { get; init; } = "cubic";
+
+    /// <summary>Whether the box's program, whatever it is, runs before clients and servers.</summary>
+    public bool BoxFirst { get; init; }
+
     /// <summary>Transfers and bytes of each of a bulk load.</summary>
     public int Transfers { get; init; } = 100;
 
@@ -39,6 +45,16 @@ public sealed record SpeedCell(string Load, string Box)
 
     public Spread P99Us { get; } = new();
 
+    /// <summary>Longest silence of a request/response connection beside bulk: the middle one's and the longest of all, ms.</summary>
+    public Spread GapP50Ms { get; } = new();
+
+    public Spread GapMaxMs { get; } = new();
+
+    /// <summary>Retransmission timeouts of a run, and segments sent again in percent of all, of client and backend together.</summary>
+    public Spread Timeouts { get; } = new();
+
+    public Spread Retransmitted { get; } = new();
+
     public long Broken { get; set; }
 }
 
@@ -60,11 +76,17 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
     /// <summary>Loads in the order of the table; those of the first kind are bulk.</summary>
     public static readonly IReadOnlyList<string> BulkLoads = ["put", "get"], SmallLoads = ["short1k", "short4k", "rr1", "rr10", "rr100"];
 
+    /// <summary>200-byte requests beside bulk: the machine is saturated by it, or (paced) is not.</summary>
+    public static readonly IReadOnlyList<string> BesideLoads = ["beside-put", "beside-get", "beside-paced"];
+
+    private const int BesideConnections = 20;
+
     private readonly List<SpeedCell> _cells = [];
 
     public async Task<IReadOnlyList<SpeedCell>> Run(CancellationToken cancel)
     {
-        await Phase(bulk: true, BulkLoads, cancel).ConfigureAwait(false);
+        using var allowed = new CongestionControl(plan.Congestion);
+        await Phase(bulk: true, [.. BulkLoads, .. BesideLoads], cancel).ConfigureAwait(false);
         await Phase(bulk: false, SmallLoads, cancel).ConfigureAwait(false);
         return _cells;
     }
@@ -81,7 +103,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
         {
             foreach (var (name, kind) in Boxes.Where(b => plan.Boxes.Count == 0 || plan.Boxes.Contains(b.Name, StringComparer.Ordinal)))
             {
-                boxes.Add(new SpeedBox(name, kind, bulk));
+                boxes.Add(new SpeedBox(name, kind, bulk, plan.Congestion, plan.BoxFirst));
             }
             // Round 0 warms everything up and is not counted.
             for (int round = 0; round <= plan.Runs; round++)
@@ -92,7 +114,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
                     foreach (var box in boxes)
                     {
                         cancel.ThrowIfCancellationRequested();
-                        await One(box, load, round).ConfigureAwait(false);
+                        await (BesideLoads.Contains(load, StringComparer.Ordinal) ? Beside(box, load, round) : One(box, load, round)).ConfigureAwait(false);
                     }
                 }
             }
@@ -105,11 +127,7 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
 
     private async Task One(SpeedBox box, string load, int round)
     {
-        var cell = _cells.Find(c => c.Load == load && c.Box == box.Name);
-        if (cell is null)
-        {
-            _cells.Add(cell = new SpeedCell(load, box.Name));
-        }
+        var cell = Cell(box, load);
         box.Continue();
         bool bulk = BulkLoads.Contains(load, StringComparer.Ordinal);
         var options = Options(load, box.Address);
@@ -121,15 +139,77 @@ public sealed class SpeedExperiment(SpeedPlan plan, Action<string> log)
         await Task.Delay(Settle).ConfigureAwait(false);
         run.Go();
         await Task.Delay(TimeSpan.FromSeconds(options.WarmupSeconds)).ConfigureAwait(false);
+        var before = box.Ends;
         var cpu = new CpuMeter();
         var summary = await run.Finish().ConfigureAwait(false);
         double used = cpu.Seconds;
+        var ends = box.Ends - before;
         box.Stop();
         cell.Broken += summary.Broken;
         if (round > 0)
         {
             Note(cell, bulk, summary, used);
+            cell.Timeouts.Add(ends.Timeouts);
+            cell.Retransmitted.Add(100.0 * ends.Retransmitted / Math.Max(1, ends.Sent));
         }
+    }
+
+    private SpeedCell Cell(SpeedBox box, string load)
+    {
+        var cell = _cells.Find(c => c.Load == load && c.Box == box.Name);
+        if (cell is null)
+        {
+            _cells.Add(cell = new SpeedCell(load, box.Name));
+        }
+        return cell;
+    }
+
+    /// <summary>Requests while bulk runs that outlasts them; nothing fails. The rate is that of the bulk.</summary>
+    private async Task Beside(SpeedBox box, string load, int round)
+    {
+        const double bulkRunsMs = 300;
+        var cell = Cell(box, load);
+        box.Continue();
+        var bulk = new LoadOptions(load == "beside-get" ? LoadMode.Get : LoadMode.Put, box.Address)
+        {
+            Connections = BesideConnections,
+            Bytes = 1L << 40,
+            Verify = false,
+            Bins = true,
+            Path = load == "beside-get" ? "/bytes/{bytes}" : null,
+            PaceMbit = load == "beside-paced" ? 1000.0 / BesideConnections : 0,
+        };
+        var requests = new LoadOptions(LoadMode.Requests, box.Address) { Connections = BesideConnections, IntervalMs = 2, Seconds = plan.Seconds, WarmupSeconds = plan.WarmupSeconds };
+        var bulkRun = await box.Ready(bulk).ConfigureAwait(false);
+        var run = await box.Ready(requests).ConfigureAwait(false);
+        bulkRun.Go();
+        await Task.Delay(TimeSpan.FromMilliseconds(bulkRunsMs)).ConfigureAwait(false);
+        var before = box.Ends;
+        var cpu = new CpuMeter();
+        run.Go();
+        var summary = await run.Finish().ConfigureAwait(false);
+        double used = cpu.Seconds;
+        var ends = box.Ends - before;
+        bulkRun.Process.Kill();
+        var bins = bulkRun.Bins;
+        // What the killed client left comes to its end before the next turn.
+        await Task.Delay(Settle).ConfigureAwait(false);
+        box.Stop();
+        cell.Broken += summary.Broken;
+        if (round == 0)
+        {
+            return;
+        }
+        double seconds = bins.Count > 1 ? (bins[^1].EndUnixMs - bins[0].EndUnixMs) / 1e3 : double.NaN;
+        cell.Rate.Add(bins.Skip(1).Sum(b => b.Bytes) * 8 / seconds / 1e6);
+        cell.Cpu.Add(used / (summary.Seconds + requests.WarmupSeconds));
+        cell.P50Us.Add(summary.P50Us);
+        cell.P99Us.Add(summary.P99Us);
+        var gaps = run.Connections.Select(c => c.LongestSilenceMs).Order().ToList();
+        cell.GapP50Ms.Add(gaps[gaps.Count / 2]);
+        cell.GapMaxMs.Add(gaps[^1]);
+        cell.Timeouts.Add(ends.Timeouts);
+        cell.Retransmitted.Add(100.0 * ends.Retransmitted / Math.Max(1, ends.Sent));
     }
 
     private static void Note(SpeedCell cell, bool bulk, LoadSummary summary, double cpuSeconds)

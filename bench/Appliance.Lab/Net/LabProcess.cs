@@ -21,6 +21,9 @@ public sealed record ProcessSpec(string Name, string File, params string[] Argum
     public bool Input { get; init; }
 
     public string? WorkingDirectory { get; init; }
+
+    /// <summary>Runs at real-time priority (SCHED_FIFO), all of it.</summary>
+    public bool First { get; init; }
 }
 
 /// <summary>
@@ -131,7 +134,7 @@ public sealed class LabProcess
             RedirectStandardInput = spec.Input,
             WorkingDirectory = spec.WorkingDirectory ?? logs,
         };
-        foreach (string argument in (string[])["/bin/sh", "-c", script, "sh", log, "nsenter", $"--net={host.NamespacePath}", "--", .. Privileges(spec), spec.File, .. spec.Arguments])
+        foreach (string argument in (string[])["/bin/sh", "-c", script, "sh", log, "nsenter", $"--net={host.NamespacePath}", "--", .. spec.First ? (string[])["chrt", "--fifo", "1"] : [], .. Privileges(spec), spec.File, .. spec.Arguments])
         {
             start.ArgumentList.Add(argument);
         }

@@ -20,6 +20,9 @@ public sealed class ApplianceBox(Host host, string configuration)
 
     public Host Host => host;
 
+    /// <summary>Whether its packet threads may run at real-time priority (CAP_SYS_NICE).</summary>
+    public bool RealTime { get; init; }
+
     /// <summary>File of its configuration.</summary>
     public string Configuration => configuration;
 
@@ -61,7 +64,7 @@ public sealed class ApplianceBox(Host host, string configuration)
         Process = host.Start(new ProcessSpec($"appliance{_starts}", "dotnet", Program, "run", "-c", configuration, "--run-dir", _runDirectory)
         {
             User = "nobody",
-            Capabilities = ["net_raw", "net_admin"],
+            Capabilities = RealTime ? ["net_raw", "net_admin", "sys_nice"] : ["net_raw", "net_admin"],
         });
     }
 

@@ -29,7 +29,7 @@ internal static class BoxPrograms
                 break;
             case BoxKind.NginxStream:
                 string file = Write(host, "nginx.conf", Fill(topology, box, "nginx-stream.conf", "        server {0}:{1};\n"));
-                var nginx = host.Start(new ProcessSpec("nginx", "nginx", "-p", Path.GetDirectoryName(file)!, "-c", file, "-e", "stderr"));
+                var nginx = host.Start(new ProcessSpec("nginx", "nginx", "-p", Path.GetDirectoryName(file)!, "-c", file, "-e", "stderr") { First = topology.Options.BoxFirst });
                 host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10), nginx);
                 break;
             case BoxKind.Bare:
@@ -49,7 +49,7 @@ internal static class BoxPrograms
         string inner = BoxLink.MacOf("bare", LinkRole.Internal, FrameMark.Handed).ToString();
         client.Run("ip", "neigh", "replace", ClusterTopology.HostVirtual(1), "lladdr", outer, "dev", "eth0", "nud", "permanent");
         backend.Run("ip", "neigh", "replace", ClusterTopology.InternalGateway, "lladdr", inner, "dev", "eth0", "nud", "permanent");
-        var process = host.Start(LabTool.Spec("bare", inline: false, "bare", "eth0", outer, client.Link("eth0").MacAddress(), "eth1", inner, backend.Link("eth0").MacAddress()));
+        var process = host.Start(LabTool.Spec("bare", inline: false, "bare", "eth0", outer, client.Link("eth0").MacAddress(), "eth1", inner, backend.Link("eth0").MacAddress()) with { First = topology.Options.BoxFirst });
         process.WaitForLog("passing", TimeSpan.FromSeconds(20));
     }
 
@@ -57,7 +57,7 @@ internal static class BoxPrograms
     {
         var host = topology.Boxes[box - 1];
         string file = Write(host, "haproxy.cfg", Fill(topology, box, template, "    server s{2} {0}:{1}\n"));
-        var process = host.Start(new ProcessSpec("haproxy", "haproxy", "-db", "-f", file));
+        var process = host.Start(new ProcessSpec("haproxy", "haproxy", "-db", "-f", file) { First = topology.Options.BoxFirst });
         host.WaitForListener(topology.Options.Port, TimeSpan.FromSeconds(10), process);
     }
 

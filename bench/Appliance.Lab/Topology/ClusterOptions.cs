@@ -54,6 +54,12 @@ public sealed record ClusterOptions
     /// <summary>TCP port of the service, for the kinds that the lab configures itself.</summary>
     public int Port { get; init; } = 80;
 
+    /// <summary>Whether the box's program runs before all others on the machine (SCHED_FIFO), as it does on a box that is one.</summary>
+    public bool BoxFirst { get; init; }
+
+    /// <summary>TCP congestion control of all hosts, or null for the machine's; see <see cref="Net.CongestionControl"/>.</summary>
+    public string? CongestionControl { get; init; }
+
     /// <summary>Settings below net. of clients and backends, e.g. ("ipv4.tcp_timestamps", "0").</summary>
     public IReadOnlyList<(string Name, string Value)> EndSettings { get; init; } = [];
 }

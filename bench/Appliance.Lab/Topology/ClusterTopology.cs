@@ -162,7 +162,7 @@ public sealed class ClusterTopology
         {
             host.Setting("ipv4.ip_forward", "1").Setting("ipv6.conf.all.forwarding", "1");
         }
-        return host;
+        return WithCongestionControl(host);
     }
 
     private Host AddBackend(int number)
@@ -185,6 +185,9 @@ public sealed class ClusterTopology
         {
             host.Setting(name, value);
         }
-        return host;
+        return WithCongestionControl(host);
     }
+
+    private Host WithCongestionControl(Host host) =>
+        Options.CongestionControl is { } name ? host.Setting("ipv4.tcp_congestion_control", name) : host;
 }
