@@ -12,6 +12,8 @@ internal sealed class TableHost(string[] interfaces, Dictionary<string, string> 
 
     public string? OwnerOf(IpAddr address) => owners.GetValueOrDefault(address.ToString());
 
+    public int Processors { get; init; } = 64;
+
     public bool Forwards(string interfaceName, bool ipv6) => !ipv6 && forwarding.Contains(interfaceName);
 }
 
