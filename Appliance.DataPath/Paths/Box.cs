@@ -41,9 +41,8 @@ public sealed class Box : ISpliceHost, IDisposable
         Splices = new SpliceTable(memory.Flows, memory.Records, config.Splices, memory.Seed, memory.Quiescence);
         _buffers = new HeadBuffers(config.Handshakes, config.HandshakesPerSource);
         Handshakes = new HandshakeTable(config.Handshakes, _buffers, memory.Seed, now);
-        Health = new RealHealth();
         Joiner = new SpliceJoiner(this, Handshakes, Splices);
-        Backends = new BackendConnector(this, Handshakes, Splices, Health, Joiner);
+        Backends = new BackendConnector(this, Handshakes, Splices, Group.Health, Joiner);
         Client = new ClientHandshaker(this, Handshakes, Group.Cookies, Backends);
         Closes = new CloseTracker(this, Splices);
         Sweeper = new SpliceSweeper(this, Splices);
@@ -89,9 +88,6 @@ public sealed class Box : ISpliceHost, IDisposable
 
     /// <summary>Cookie keys; prepared off the packet path.</summary>
     public CookieKeys Cookies => Group.Cookies;
-
-    /// <summary>Passive health of backends.</summary>
-    public RealHealth Health { get; }
 
     internal SpliceJoiner Joiner { get; }
 

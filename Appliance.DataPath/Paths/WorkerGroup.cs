@@ -33,8 +33,8 @@ public struct Handover
 
 /// <summary>
 /// What the workers of one box have in common, each of which owns a whole <see cref="Box"/>: the function that says
-/// whose a frame is, a bounded ring from each to each for frames that landed elsewhere, cookie keys, and what backends
-/// offer. Full rings are a counted drop; nobody waits. With one worker there is no ring and nothing is asked.
+/// whose a frame is, a bounded ring from each to each for frames that landed elsewhere, cookie keys, and what is known
+/// of backends. Full rings are a counted drop; nobody waits. With one worker there is no ring and nothing is asked.
 /// </summary>
 public sealed class WorkerGroup : IDisposable
 {
@@ -57,6 +57,7 @@ public sealed class WorkerGroup : IDisposable
         Count = count;
         Cookies = new CookieKeys(config.ClusterKey, wallMs / 1000);
         Profiles = new RealProfiles(config.Services);
+        Health = new RealHealth(Profiles.Reals);
         _writers = new SpscRing?[count * count];
         _readers = new SpscRing?[count * count];
         _wakes = new Action?[count];
@@ -79,6 +80,9 @@ public sealed class WorkerGroup : IDisposable
 
     /// <summary>What backends offer.</summary>
     public RealProfiles Profiles { get; }
+
+    /// <summary>Which backends rest.</summary>
+    public RealHealth Health { get; }
 
     /// <summary>One worker's share of a box's memory. A hash divides unevenly, so each gets a sixteenth more splices than its part.</summary>
     public static BoxConfig Divide(BoxConfig config, int workers) => workers == 1 ? config : config with
