@@ -15,6 +15,9 @@ internal interface ILinkOwner
     /// <summary>A record from the peer, each once, in the peer's order; false if it cannot be parsed.</summary>
     bool Apply(byte from, RecordKind kind, ReadOnlySpan<byte> payload);
 
+    /// <summary>Stamp of the last change published.</summary>
+    long LastStamp { get; }
+
     /// <summary>The peer has acknowledged a record for which confirmation was wanted.</summary>
     void Confirmed(RecordKind kind, ulong key, uint version);
 }

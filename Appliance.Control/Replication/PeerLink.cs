@@ -34,7 +34,7 @@ public sealed class PeerLink
     private readonly int _mostSlots;
     private ulong _peerIncarnation, _nextSequence = 1;
     private bool _peerKnowsUs, _wasSynced;
-    private long _nextHello = long.MinValue, _lastProgress;
+    private long _nextHello = long.MinValue, _lastProgress, _droppedThrough;
 
     internal PeerLink(byte peer, ulong me, LinkOptions options, Tombstones removed, ILinkOwner owner)
     {
@@ -76,6 +76,9 @@ public sealed class PeerLink
     public long AckedThrough =>
         !Established || _resync.Phase != ResyncPhase.Idle ? 0 : _cache.Oldest(out long stamp, out _) ? stamp - 1 : long.MaxValue;
 
+    /// <summary>True if the peer holds all changes with stamps from <paramref name="first"/> to <paramref name="last"/>, also those that no full transfer would carry.</summary>
+    public bool Holds(long first, long last) => Live && Established && first > _droppedThrough && !(_cache.Oldest(out long stamp, out _) && stamp <= last);
+
     /// <summary>Age of the oldest change that the peer has not acknowledged, ns.</summary>
     public long LagNs(long nowNs) => _cache.Oldest(out _, out long since) ? nowNs - since : 0;
 
@@ -110,8 +113,7 @@ public sealed class PeerLink
         // Before the begin mark is acknowledged no slice has been read: the transfer will carry this change.
         if (_resync.Phase == ResyncPhase.Beginning && !wantsConfirm && kind is RecordKind.Splice or RecordKind.Progress or RecordKind.Remove) return;
         if (_cache.Put(kind, key, sub, version, payload, wantsConfirm, stamp, nowNs)) return;
-        Counters.Overflows++;
-        StartResync(_wasSynced ? ResyncCause.Overflow : ResyncCause.Join, nowNs);
+        Overflow(nowNs);
     }
 
     /// <summary>An answer goes to whoever asks, also if we do not count it as live.</summary>
@@ -177,7 +179,6 @@ public sealed class PeerLink
 
     private void StartResync(ResyncCause cause, long nowNs)
     {
-        DropAll();
         for (int i = 0; i < _sent.Count; i++) _sent[i].IsSlice = false;
         _resync.Start(cause);
         Counters.Resyncs++;
@@ -190,11 +191,19 @@ public sealed class PeerLink
         _mark[0] = (byte)_resync.Cause;
         System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(_mark.AsSpan(1), _resync.Number);
         // After an overflow there is room; a full cache at the end mark starts over.
-        if (!_cache.Put(kind, _resync.Number, 0, 0, _mark, wantsConfirm: false, 0, nowNs)) StartResync(ResyncCause.Overflow, nowNs);
+        if (!_cache.Put(kind, _resync.Number, 0, 0, _mark, wantsConfirm: false, 0, nowNs)) Overflow(nowNs);
+    }
+
+    private void Overflow(long nowNs)
+    {
+        Counters.Overflows++;
+        DropAll();
+        StartResync(_wasSynced ? ResyncCause.Overflow : ResyncCause.Join, nowNs);
     }
 
     private void DropAll()
     {
+        _droppedThrough = _owner.LastStamp;
         Counters.Dropped += _cache.Count;
         if (_cache.Count > 0) _cache.Clear();
     }

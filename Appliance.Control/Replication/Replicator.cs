@@ -95,7 +95,7 @@ public sealed class Replicator : ILinkOwner, IDisposable
     public long PublishChoice(in ChoiceRecord choice, bool wantsConfirm, long nowNs) =>
         PutAll(RecordKind.Choice, choice.Id, choice.Attempt, RecordCodec.WriteChoice(choice, _payload), wantsConfirm, nowNs);
 
-    /// <summary>Publishes request bytes that are about to be acknowledged (R2); they are safe once <see cref="AckedByAny"/> the stamp returned. Confirmed is also called per chunk, with the chunk's sequence as version.</summary>
+    /// <summary>Publishes request bytes that are about to be acknowledged (R2); they are safe once <see cref="HeldByAny"/> says so of the stamp returned.</summary>
     public long PublishOwnedBytes(ulong id, uint sequence, ReadOnlySpan<byte> bytes, long nowNs)
     {
         _stamp++;
@@ -119,10 +119,10 @@ public sealed class Replicator : ILinkOwner, IDisposable
         return true;
     }
 
-    /// <summary>True if at least one live peer holds every change up to a stamp.</summary>
-    public bool AckedByAny(long stamp)
+    /// <summary>True if one live peer holds all the changes with stamps from <paramref name="first"/> to <paramref name="last"/>.</summary>
+    public bool HeldByAny(long first, long last)
     {
-        foreach (byte peer in new NodeSet(Live)) if (_links[peer]!.AckedThrough >= stamp) return true;
+        foreach (byte peer in new NodeSet(Live)) if (_links[peer]!.Holds(first, last)) return true;
         return false;
     }
 

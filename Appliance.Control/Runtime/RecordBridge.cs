@@ -22,13 +22,16 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     private const int OwnedChunk = RecordCodec.MaxOwnedBytes - OwnedHeader;
     private const int OwnedSlots = 1024, MaxQuestions = 4096, LookSlots = 256;
 
+    /// <summary>More commands than one datagram can become.</summary>
+    private const int MostPerDatagram = 192;
+
     private readonly SpliceTable _splices;
     private readonly HandshakeTable _handshakes;
     private readonly SpscQueue<SpliceCommand> _toWorker;
     private readonly SpscQueue<SpliceEvent> _fromWorker;
     private readonly Action _drainWorker;
     private readonly Dictionary<ulong, ulong> _recordTickets = new(MaxQuestions);
-    private readonly Dictionary<ulong, (ulong Ticket, uint Last)> _ownedTickets = new(MaxQuestions);
+    private readonly Dictionary<ulong, Offer> _offers = new(MaxQuestions);
     private readonly Dictionary<ulong, (ulong Ticket, ulong Asked)> _questions = new(MaxQuestions);
     private readonly ulong[] _settled = new ulong[64];
     private readonly (ulong Id, ChoiceRecord Choice)[] _choices = new (ulong, ChoiceRecord)[4096];
@@ -54,6 +57,12 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     /// <summary>Set when a command waits that the worker must not sleep on (a confirmation or an answer); the caller clears it.</summary>
     public bool MustWake { get; set; }
 
+    /// <summary>
+    /// False while the worker has no room for what another datagram may bring: it is better left to the socket, and in the end to
+    /// its sender's repetition, than acknowledged and lost.
+    /// </summary>
+    public bool HasRoom => _toWorker.Room >= MostPerDatagram && _toWorker.Count < OwnedSlots - MostPerDatagram;
+
     /// <summary>Full transfers received so far.</summary>
     public long ResyncsReceived { get; private set; }
 
@@ -65,6 +74,7 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     {
         int done = 0;
         for (; done < 4096 && _fromWorker.TryDequeue(out SpliceEvent message); done++) Publish(message, now);
+        if (_offers.Count > 0) ConfirmOffers();
         return done;
     }
 
@@ -128,8 +138,7 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
         record.A = BinaryPrimitives.ReadUInt32BigEndian(bytes[36..]);
         record.B = BinaryPrimitives.ReadUInt32BigEndian(bytes[40..]);
         command.Offset = (int)(sequence - (record.A + 1));
-        // A slot is written again only after as many commands as the queue can hold back.
-        if (_toWorker.Count >= OwnedSlots - 1) _drainWorker();
+        // A slot is written again only after more commands than wait: HasRoom was asked.
         command.Bytes = _owned + (_nextOwned++ % OwnedSlots) * RecordCodec.MaxOwnedBytes;
         bytes[OwnedHeader..].CopyTo(MemoryNative.Span(command.Bytes, command.Length));
         Post(command);
@@ -160,18 +169,7 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     /// <inheritdoc/>
     public void Confirmed(RecordKind kind, ulong id, uint version)
     {
-        ulong ticket;
-        if (kind == RecordKind.OwnedBytes)
-        {
-            if (!_ownedTickets.TryGetValue(id, out (ulong Ticket, uint Last) owned) || owned.Last != version) return;
-            _ownedTickets.Remove(id);
-            ticket = owned.Ticket;
-        }
-        else if (!_recordTickets.Remove(id, out ticket))
-        {
-            return;
-        }
-        PostUrgent(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = ticket });
+        if (_recordTickets.Remove(id, out ulong ticket)) PostUrgent(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = ticket });
     }
 
     /// <inheritdoc/>
@@ -260,18 +258,38 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
         BinaryPrimitives.WriteUInt32BigEndian(chunk[40..], message.Record.B);
         chunk[44] = message.CookieOptions;
         ReadOnlySpan<byte> bytes = MemoryNative.Span(message.Bytes, message.Length);
-        uint sequence = message.Record.A + 1 + (uint)message.Offset, last = sequence;
+        uint sequence = message.Record.A + 1 + (uint)message.Offset;
+        long first = _replicator!.LastStamp + 1, last = first;
         while (!bytes.IsEmpty)
         {
             int take = Math.Min(bytes.Length, OwnedChunk);
             bytes[..take].CopyTo(chunk[OwnedHeader..]);
-            last = sequence;
-            if (take == bytes.Length && message.WantsConfirm) _ownedTickets[message.Record.Id] = (message.Ticket, last);
-            _replicator!.PublishOwnedBytes(message.Record.Id, sequence, chunk[..(OwnedHeader + take)], now);
+            // The handshake may end at any time, and its buffer be another's: what was copied counts only if it is still there.
+            if (!_handshakes.IsCurrent(message.Ticket)) return;
+            last = _replicator.PublishOwnedBytes(message.Record.Id, sequence, chunk[..(OwnedHeader + take)], now);
             sequence += (uint)take;
             bytes = bytes[take..];
         }
+        if (message.WantsConfirm) _offers[message.Record.Id] = new Offer(message.Ticket, first, last, message.Offset + message.Length);
     }
+
+    // An offer stands once one and the same peer holds all of it.
+    private void ConfirmOffers()
+    {
+        bool alone = _replicator!.Live == 0;
+        int count = 0;
+        foreach ((ulong id, Offer offer) in _offers)
+        {
+            if (count == _settled.Length) break;
+            if (!alone && !_replicator.HeldByAny(offer.First, offer.Last)) continue;
+            _settled[count++] = id;
+            if (!alone) PostUrgent(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = offer.Ticket, Offset = offer.End });
+        }
+        for (int i = 0; i < count; i++) _offers.Remove(_settled[i]);
+    }
+
+    /// <summary>Bytes up to <see cref="End"/> that a worker offered, and the stamps of the changes that carry them.</summary>
+    private readonly record struct Offer(ulong Ticket, long First, long Last, int End);
 
     private static ChoiceRecord ToChoice(in SpliceEvent message) => new()
     {

@@ -96,7 +96,7 @@ public sealed class ReplicationThread : IDisposable
             _quiescence.Report(_reader);
             long now = Clock.Now;
             int work = TakeLive(now) ? 1 : 0;
-            for (int i = 0; i < 256; i++, work++)
+            for (int i = 0; i < 256 && HaveRoom(); i++, work++)
             {
                 int length = _socket.Receive(datagram);
                 if (length <= 0) break;
@@ -119,11 +119,20 @@ public sealed class ReplicationThread : IDisposable
         }
     }
 
+    private bool HaveRoom()
+    {
+        foreach (RecordBridge bridge in _bridges)
+        {
+            if (!bridge.HasRoom) return false;
+        }
+        return true;
+    }
+
     private void WakeWorkers()
     {
         for (int i = 0; i < _bridges.Length; i++)
         {
-            if (!_bridges[i].MustWake) continue;
+            if (!_bridges[i].MustWake && _bridges[i].HasRoom) continue;
             _bridges[i].MustWake = false;
             _workers.All[i].Thread.Wake();
         }

@@ -51,7 +51,7 @@ internal sealed class ChannelKey : IDisposable
         {
             inner.CopyTo(cipher);
             tag.Clear();
-            BinaryPrimitives.WriteUInt64BigEndian(datagram[SealedChannel.CheckAt..], Checksum(inner));
+            BinaryPrimitives.WriteUInt64BigEndian(datagram[SealedChannel.CheckAt..], Checksum(datagram[..SealedChannel.CheckAt], inner));
             return;
         }
         Span<byte> nonce = stackalloc byte[12];
@@ -67,7 +67,7 @@ internal sealed class ChannelKey : IDisposable
         if (_cipher is null)
         {
             cipher.CopyTo(inner);
-            return Checksum(inner) == BinaryPrimitives.ReadUInt64BigEndian(datagram[SealedChannel.CheckAt..]);
+            return Checksum(datagram[..SealedChannel.CheckAt], inner) == BinaryPrimitives.ReadUInt64BigEndian(datagram[SealedChannel.CheckAt..]);
         }
         if (CheckWord(_k0, _k1, datagram) != BinaryPrimitives.ReadUInt64BigEndian(datagram[SealedChannel.CheckAt..])) return false;
         Span<byte> nonce = stackalloc byte[12];
@@ -85,11 +85,12 @@ internal sealed class ChannelKey : IDisposable
 
     public void Dispose() => _cipher?.Dispose();
 
-    // Unsealed datagrams of a simulation are truncated too: FNV-1a notices.
-    private static ulong Checksum(ReadOnlySpan<byte> bytes)
+    // Unsealed datagrams of a simulation are truncated and corrupted too: FNV-1a notices.
+    private static ulong Checksum(ReadOnlySpan<byte> header, ReadOnlySpan<byte> inner)
     {
         ulong h = 0xcbf2_9ce4_8422_2325;
-        foreach (byte b in bytes) h = (h ^ b) * 0x100_0000_01b3;
+        foreach (byte b in header) h = (h ^ b) * 0x100_0000_01b3;
+        foreach (byte b in inner) h = (h ^ b) * 0x100_0000_01b3;
         return h;
     }
 

@@ -135,7 +135,7 @@ public sealed class Box : ISpliceHost, IDisposable
     /// <summary>When the box wants to run again without a frame or a command, ns.</summary>
     public long NextDeadline => Math.Min(
         Math.Min(Handshakes.NextDeadline, Math.Min(Closes.NextDeadline, Sweeper.NextDeadline)),
-        Math.Min(Neighbors.NextDeadline(), Prober.NextDeadline));
+        Math.Min(Neighbors.NextDeadline(), Math.Min(Prober.NextDeadline, Peers.NextDeadline)));
 
     /// <summary>Sets the clock of this cycle.</summary>
     public void SetClock(long now, long wallMs)
@@ -206,6 +206,7 @@ public sealed class Box : ISpliceHost, IDisposable
                 Client.OwnedSince = Membership.ChangedAt;
                 Sharer.OnMembership();
                 if (!HasLivePeers) Peers.OnAlone();
+                Peers.OnMembership();
                 break;
             case SpliceCommandKind.NodeDied:
                 Peers.OnNodeDied(command.Node);
@@ -230,6 +231,7 @@ public sealed class Box : ISpliceHost, IDisposable
         Egress.PollNeighbors();
         Prober.Advance();
         Proxy.Advance(Now);
+        Peers.Advance();
         Statistics[Counter.SplicesActive] = Splices.Count;
         Statistics[Counter.HandshakesActive] = Handshakes.Count;
         Statistics[Counter.HeadBuffersInUse] = _buffers.InUse;

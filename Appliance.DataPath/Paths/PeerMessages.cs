@@ -20,12 +20,14 @@ public sealed class PeerMessages
     private readonly HashSet<MacAddress>[] _peers = [[], []];
     private readonly (ulong Id, byte Attempt)[] _choices = new (ulong, byte)[ChoiceSlots];
     private readonly (ulong Id, int Record)[] _duties = new (ulong, int)[DutySlots];
+    private readonly PeerNews _news;
     private int _nextDuty;
 
     /// <summary>Knows the MACs of all configured nodes.</summary>
     public PeerMessages(Box box)
     {
         _box = box;
+        _news = new PeerNews(box);
         string[] nodes = box.Config.Nodes;
         _macs = new MacAddress[nodes.Length * 8];
         for (int node = 0; node < nodes.Length; node++)
@@ -59,13 +61,14 @@ public sealed class PeerMessages
             case SpliceCommandKind.Progress:
                 int known = _box.Splices.FindRecord(command.Record.Id);
                 if (known >= 0) TakeProgress(known, command.Progress);
+                if (known >= 0) _news.Note(command.Node, command.Record.Id, 0);
                 break;
             case SpliceCommandKind.Remove:
                 int gone = _box.Splices.FindRecord(command.Record.Id);
                 if (gone >= 0) _box.Splices.Remove(gone);
                 break;
             case SpliceCommandKind.Confirmed:
-                OnConfirmed(command.Ticket);
+                OnConfirmed(command);
                 break;
             case SpliceCommandKind.Choice:
                 _choices[command.Record.Id % ChoiceSlots] = (command.Record.Id, command.Attempt);
@@ -90,17 +93,21 @@ public sealed class PeerMessages
         }
     }
 
-    /// <summary>A node died: bytes that it still had to deliver are the new owner's to deliver.</summary>
-    public void OnNodeDied(byte node)
+    /// <summary>When it wants to run again, ns.</summary>
+    public long NextDeadline => _news.NextDeadline;
+
+    /// <summary>A node died: what it said last may not have come to all.</summary>
+    public void OnNodeDied(byte node) => _news.OnDied(node);
+
+    /// <summary>Passes on what a dead node said, as replication has room.</summary>
+    public void Advance() => _news.Advance();
+
+    /// <summary>Owners changed, or somebody died: bytes that a dead node still had to deliver are the present owner's to deliver.</summary>
+    public void OnMembership()
     {
-        for (int i = 0; i < DutySlots; i++)
+        foreach ((ulong id, int index) in _duties)
         {
-            (ulong id, int index) = _duties[i];
-            if (id == 0 || !_box.Splices.IsLive(index) || _box.Splices.Record(index).Id != id) continue;
-            ref SpliceRecord record = ref _box.Splices.Record(index);
-            if (record.FloorOpen == 0 || record.Origin != node) continue;
-            if (_box.OwnerOf(_box.OwnerHash(record.Client, record.ClientPort)) != _box.Config.Self) continue;
-            TakeOverDelivery(index);
+            if (id != 0 && _box.Splices.IsLive(index) && _box.Splices.Record(index).Id == id) TakeDuty(index);
         }
     }
 
@@ -121,15 +128,19 @@ public sealed class PeerMessages
             _box.Statistics.Drop(DropReason.TableFull);
             return;
         }
+        _news.Note(command.Node, record.Id, 0);
         if (result == InstallResult.Installed)
         {
             _box.Statistics[Counter.SplicesImported]++;
-            if (record.FloorOpen != 0 && (record.P > 0 || record.AckFloor != record.A + 1)) _duties[_nextDuty++ % DutySlots] = (record.Id, index);
+            if (OwesBytes(record)) _duties[_nextDuty++ % DutySlots] = (record.Id, index);
         }
         TakeProgress(index, command.Progress);
         if (result != InstallResult.Stale && record.State >= SpliceState.TimeWait) _box.Closes.OnImported(index);
         Settle(index);
+        if (OwesBytes(_box.Splices.Record(index))) TakeDuty(index);
     }
+
+    private static bool OwesBytes(in SpliceRecord record) => record.FloorOpen != 0 && (record.P > 0 || record.AckFloor != record.A + 1);
 
     private void TakeProgress(int index, in SpliceProgress progress)
     {
@@ -155,11 +166,11 @@ public sealed class PeerMessages
         }
     }
 
-    private void OnConfirmed(ulong ticket)
+    private void OnConfirmed(in SpliceCommand command)
     {
-        if (_box.Handshakes.Find(ticket) is not { } handshake) return;
-        if (handshake.State == HandshakeState.Confirming) _box.Joiner.OnConfirmed(handshake);
-        else _box.Client.OnOwnedConfirmed(handshake);
+        if (_box.Handshakes.Find(command.Ticket) is not { } handshake) return;
+        if (command.Offset > 0) _box.Client.OnOwnedConfirmed(handshake, command.Offset);
+        else _box.Joiner.OnConfirmed(handshake);
     }
 
     private void OnOwnedBytes(in SpliceCommand command)
@@ -182,15 +193,23 @@ public sealed class PeerMessages
         }
         if (handshake.A != a || handshake.B != b) return;
         _box.Client.OnOwnedBytes(handshake, command.Offset, MemoryNative.Span(command.Bytes, command.Length));
+        _news.Note(command.Node, handshake.RecordId, handshake.Ticket);
+        int record = _box.Splices.FindRecord(handshake.RecordId);
+        if (record >= 0 && OwesBytes(_box.Splices.Record(record))) TakeDuty(record);
     }
 
-    private void TakeOverDelivery(int index)
+    private void TakeDuty(int index)
     {
         ref SpliceRecord record = ref _box.Splices.Record(index);
-        FlowKey key = SpliceTable.KeyToServer(record);
+        // Whoever began the delivery goes on with it; this box too, unless it has been restarted since.
+        bool alive = record.Origin != _box.Config.Self && (_box.Membership.Current is not { } slot || (slot.Live >> record.Origin & 1) != 0);
+        if (alive || record.FloorOpen == 0 || _box.OwnerOf(_box.OwnerHash(record.Client, record.ClientPort)) != _box.Config.Self) return;
         if (_box.Services.Find(record.Virtual, record.VirtualPort) is not { } service) return;
-        Handshake? handshake = _box.Handshakes.Find(key)
-            ?? _box.Handshakes.Begin(key, service, default, new TcpSeq(record.A), new TcpSeq(record.B), _box.Now, out _);
+        FlowKey key = SpliceTable.KeyToServer(record);
+        Handshake? handshake = _box.Handshakes.Find(key);
+        if (handshake is not null and not { State: HandshakeState.Shadow }) return;
+        if (handshake is null && record.AckFloor != record.A + 1) return;
+        handshake ??= _box.Handshakes.Begin(key, service, default, new TcpSeq(record.A), new TcpSeq(record.B), _box.Now, out _);
         if (handshake is null || handshake.A.Value != record.A) return;
         _box.Statistics[Counter.HandshakesTakenOver]++;
         _box.Joiner.TakeOverDelivery(handshake, index);

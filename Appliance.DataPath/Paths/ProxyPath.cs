@@ -52,10 +52,13 @@ public sealed class ProxyPath(Box box)
     private DropReason Forward(in Packet packet, in FrameRef frame, ref RewriteEntry entry)
     {
         if (box.RefragmentTo == 0 && IsTooLong(packet, frame, entry)) return TooBig(packet, entry);
+        // While bytes of ours, or numbers from before the splice, are in play, a corrupted segment must not move them.
+        bool open = (entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None;
+        if (open && !IsIntact(packet, frame)) return Pass(packet, frame, entry);
         Progress.Observe(ref entry, packet, box.Now);
         // The other direction's entry is two cache lines away: asked only where it can matter.
         if (entry.Repeats >= Progress.StormLimit && packet.Payload.IsEmpty && Progress.IsAckStorm(entry, ReverseOf(entry))) return DropReason.AckStorm;
-        if ((entry.Flags & (RewriteFlags.AckFloor | RewriteFlags.TsEcrFloor)) != RewriteFlags.None) box.CheckFloor(entry.Record);
+        if (open) box.CheckFloor(entry.Record);
         DropReason reason = Rewriter.Rewrite(packet, frame.Vnet, entry);
         if (reason != DropReason.None) return reason;
         box.Statistics[Counter.Rewritten]++;
@@ -96,7 +99,8 @@ public sealed class ProxyPath(Box box)
             if (held.State == HandshakeState.Free) box.Closes.OnAbandoned(index);
             return verdict;
         }
-        if ((tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) != TcpFlags.None && !IsIntact(packet, frame)) return Pass(packet, frame, entry);
+        // Whatever comes here may move the record on.
+        if (!IsIntact(packet, frame)) return Pass(packet, frame, entry);
         // A replayed handshake and request of a connection that has ended would run that request once more.
         if (record.State >= SpliceState.TimeWait && mark == FrameMark.Replayed) return DropReason.ReplayedClosed;
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))

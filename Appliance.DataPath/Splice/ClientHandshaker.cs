@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, CookieKeys cookies, BackendConnector backends)
 {
-    private const long EarlyAckAfterNs = 20_000_000, HeadTimeoutNs = 30_000_000_000, ClosingNs = 5_000_000_000;
+    private const long EarlyAckAfterNs = 20_000_000, OfferAgainNs = 200_000_000, HeadTimeoutNs = 30_000_000_000, ClosingNs = 5_000_000_000;
     private const int EarlyAckSegments = 10;
     private const ulong Begun = 0xbe90_5717;
 
@@ -138,12 +138,13 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         AfterBytes(handshake);
     }
 
-    /// <summary>A peer holds the bytes that were offered: they may be acknowledged (R2).</summary>
-    public void OnOwnedConfirmed(Handshake handshake)
+    /// <summary>A peer holds the bytes up to <paramref name="end"/>: they may be acknowledged (R2).</summary>
+    public void OnOwnedConfirmed(Handshake handshake, int end)
     {
-        if (handshake.State != HandshakeState.Head) return;
-        handshake.Confirmed = handshake.Offered;
+        if (handshake.State != HandshakeState.Head || end <= handshake.Confirmed || end > handshake.Offered) return;
+        handshake.Confirmed = end;
         AckEarly(handshake, handshake.Confirmed);
+        AfterBytes(handshake);
     }
 
     /// <summary>Bytes that a dead owner had acknowledged early come from a peer: the handshake goes on from there.</summary>
@@ -160,7 +161,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     private void AfterBytes(Handshake handshake)
     {
         if (handshake.State != HandshakeState.Head) return;
-        int waiting = handshake.Ranges.Contiguous - handshake.Offered;
+        int waiting = handshake.Ranges.Contiguous - handshake.Confirmed;
         long headEnd = handshake.Created + HeadTimeoutNs;
         if (waiting <= 0)
         {
@@ -168,31 +169,42 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
             return;
         }
         long earlyAt = handshake.LastProgress + EarlyAckAfterNs;
-        if (host.Now < earlyAt && waiting < EarlyAckSegments * handshake.Agreed.Mss(!handshake.ClientKey.Source.IsV4))
+        bool enough = waiting >= EarlyAckSegments * handshake.Agreed.Mss(!handshake.ClientKey.Source.IsV4);
+        if (handshake.Offered > handshake.Confirmed) earlyAt = handshake.OfferedAt + OfferAgainNs;
+        else if (enough) earlyAt = host.Now;
+        if (host.Now < earlyAt)
         {
             table.Schedule(handshake, Math.Min(earlyAt, headEnd));
             return;
         }
-        table.Schedule(handshake, headEnd);
+        table.Schedule(handshake, Math.Min(host.Now + OfferAgainNs, headEnd));
         OfferAndAck(handshake);
     }
 
+    // One offer at a time; what no peer has confirmed is offered again, since whoever was asked may have died.
     private void OfferAndAck(Handshake handshake)
     {
-        int from = handshake.Offered, to = handshake.Ranges.Contiguous;
-        handshake.Offered = to;
+        int from = handshake.Confirmed, to = handshake.Ranges.Contiguous;
+        (handshake.Offered, handshake.OfferedAt) = (to, host.Now);
         if (!host.HasLivePeers)
         {
             host.Statistics[Counter.EarlyAcksWithoutPeer]++;
+            handshake.Confirmed = to;
             AckEarly(handshake, to);
             return;
         }
+        Offer(handshake, from, to, wantsConfirm: true);
+    }
+
+    /// <summary>Gives request bytes to the peers.</summary>
+    public void Offer(Handshake handshake, int from, int to, bool wantsConfirm)
+    {
         SpliceEvent message = Describe(handshake, SpliceEventKind.OwnedBytes);
-        message.WantsConfirm = true;
+        message.WantsConfirm = wantsConfirm;
         message.Offset = from;
         message.Length = to - from;
         message.Bytes = table.Buffers.Address(handshake.Buffer) + from;
-        if (!host.Publish(message)) handshake.Offered = from;
+        host.Publish(message);
     }
 
     private void AckEarly(Handshake handshake, int upTo)

@@ -99,6 +99,9 @@ public sealed class Handshake(int index)
     /// <summary>Request bytes that we have acknowledged; that peers have confirmed to hold; that were offered to them.</summary>
     public int Acked, Confirmed, Offered;
 
+    /// <summary>When bytes were last offered, ns.</summary>
+    public long OfferedAt;
+
     /// <summary>Set if the state was re-created, not started by a SYN that this box answered.</summary>
     public bool TakenOver;
 
@@ -170,6 +173,6 @@ public sealed class Handshake(int index)
         Acked = Confirmed = Offered = Attempt = Tries = Prefix = 0;
         RecordId = IdOf(key, a, b);
         Created = LastProgress = now;
-        Deadline = Next = 0;
+        Deadline = Next = OfferedAt = 0;
     }
 }

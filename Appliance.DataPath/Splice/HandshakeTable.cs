@@ -61,6 +61,13 @@ public sealed class HandshakeTable
         return handshake.State != HandshakeState.Free && handshake.Ticket == ticket ? handshake : null;
     }
 
+    /// <summary>For any thread: true if the handshake that a ticket names had not ended, so that what was read of its buffer before is its own.</summary>
+    public bool IsCurrent(ulong ticket)
+    {
+        Thread.MemoryBarrier();
+        return Find(ticket) is not null;
+    }
+
     /// <summary>Starts a handshake with a head buffer; null with the reason if there is no room.</summary>
     public Handshake? Begin(in FlowKey key, Service service, CookieOptions agreed, TcpSeq a, TcpSeq b, long now, out DropReason reason)
     {

@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceTable splices)
 {
-    private const long FirstRtoNs = 20_000_000, MaxRtoNs = 2_000_000_000, DeliverNs = 60_000_000_000, ConfirmNs = 1_000_000_000;
+    private const long FirstRtoNs = 20_000_000, MaxRtoNs = 2_000_000_000, DeliverNs = 60_000_000_000, ConfirmNs = 200_000_000;
     private const int TimestampOptionLength = 12;
 
     /// <summary>Both halves stand: installs the record and releases the request as soon as it may leave.</summary>
@@ -85,7 +85,8 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         {
             if (host.HasLivePeers)
             {
-                // The link repeats by itself; only a peer's death or its word ends the wait.
+                // The link repeats what it has; what was asked of a peer that died meanwhile must be asked of another.
+                PublishRecord(handshake, handshake.Record, wantsConfirm: true);
                 table.Schedule(handshake, host.Now + ConfirmNs);
                 return;
             }
@@ -108,17 +109,15 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     public void TakeOverDelivery(Handshake handshake, int record)
     {
         ref SpliceRecord held = ref splices.Record(record);
+        int owed = (int)(held.AckFloor - (held.A + 1));
+        // The rest of the shadow may still come.
+        if (handshake.Ranges.Contiguous < owed) return;
         handshake.Real = new Real(held.Real, held.RealPort, 1);
         handshake.Record = record;
         handshake.RecordId = held.Id;
         handshake.Prefix = held.P;
         table.WritePrefix(handshake);
-        handshake.Acked = (int)(held.AckFloor - (held.A + 1));
-        if (handshake.Ranges.Contiguous < handshake.Acked)
-        {
-            table.End(handshake);
-            return;
-        }
+        handshake.Acked = owed;
         StartDelivery(handshake);
     }
 

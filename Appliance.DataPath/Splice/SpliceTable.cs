@@ -157,14 +157,16 @@ public sealed class SpliceTable
     public void Change(int index, in SpliceRecord changed)
     {
         ref SpliceRecord record = ref _records.Entry(index);
+        bool offsets = changed.Ds != record.Ds || changed.AckFloor != record.AckFloor;
         SeqLock.BeginWrite(ref record.Guard);
         record.Version = changed.Version;
         record.State = changed.State;
-        record.Options = changed.Options;
         record.AckFloor = changed.AckFloor;
         record.FloorOpen = changed.FloorOpen;
-        record.Origin = changed.Origin;
+        record.Ds = changed.Ds;
+        record.TsFirst = changed.TsFirst;
         SeqLock.EndWrite(ref record.Guard);
+        if (offsets) SetOffsets(record);
         if (changed.FloorOpen == 0) CloseFloor(record);
         if (changed.State != SpliceState.Established) Watch(record);
     }
@@ -198,11 +200,23 @@ public sealed class SpliceTable
     /// <summary>The key of packets from the server.</summary>
     public static FlowKey KeyToClient(in SpliceRecord record) => new(record.Real, record.Source, record.RealPort, record.SourcePort, Packet.ProtocolTcp);
 
+    // Boxes change a record at the same time: each field only ever moves one way, so taking the further of both, whatever the
+    // versions say, leaves the same record everywhere, in any order of arrival.
     private InstallResult Update(int index, in SpliceRecord record)
     {
-        if ((int)(record.Version - _records.Entry(index).Version) <= 0) return InstallResult.Stale;
-        Change(index, record);
-        return InstallResult.Updated;
+        ref SpliceRecord held = ref _records.Entry(index);
+        SpliceRecord joined = held;
+        joined.Version = (int)(record.Version - held.Version) > 0 ? record.Version : held.Version;
+        joined.State = record.State > held.State ? record.State : held.State;
+        joined.FloorOpen = Math.Min(held.FloorOpen, record.FloorOpen);
+        joined.AckFloor = TcpSeq.Max(new TcpSeq(held.AckFloor), new TcpSeq(record.AckFloor)).Value;
+        // Two boxes that joined the same halves (each thought the other dead) measured two offsets: no clock may go back.
+        bool clock = record.Ds != held.Ds && new TcpSeq(record.Ds) > new TcpSeq(held.Ds);
+        if (clock) (joined.Ds, joined.TsFirst) = (record.Ds, record.TsFirst);
+        bool news = joined.State != held.State || joined.FloorOpen != held.FloorOpen || joined.AckFloor != held.AckFloor || clock;
+        if (!news && joined.Version == held.Version) return InstallResult.Stale;
+        Change(index, joined);
+        return news ? InstallResult.Updated : InstallResult.Stale;
     }
 
     // True if nobody has the tuple (any more).
@@ -218,6 +232,20 @@ public sealed class SpliceTable
         displaced = old.Id;
         Remove(holder);
         return true;
+    }
+
+    private void SetOffsets(in SpliceRecord record)
+    {
+        ref RewriteEntry toServer = ref _flows.Entry(record.ToServer);
+        SeqLock.BeginWrite(ref toServer.Version);
+        toServer.TsEcrDelta = 0u - record.Ds;
+        toServer.TsEcrFloor = record.TsFirst;
+        SeqLock.EndWrite(ref toServer.Version);
+        ref RewriteEntry toClient = ref _flows.Entry(record.ToClient);
+        SeqLock.BeginWrite(ref toClient.Version);
+        toClient.TsValDelta = record.Ds;
+        toClient.AckFloor = record.AckFloor;
+        SeqLock.EndWrite(ref toClient.Version);
     }
 
     // An end has finished: from now on every packet may move the record on.

@@ -56,6 +56,7 @@ public enum Counter
     ProbesAnswered,
     EventsLost,
     TimersFired,
+    NewsRepeated,
     HandedOver,
 }
 

@@ -141,9 +141,9 @@ public sealed class ReplicationPropertyTests
         node.Table.OwnedBytes(0, 9, 1000, bytes);
         long stamp = node.Replicator.PublishOwnedBytes(9, 1000, bytes, cluster.Now);
         node.Next = cluster.Now;
-        Assert.That(node.Replicator.AckedByAny(stamp), Is.False);
+        Assert.That(node.Replicator.HeldByAny(stamp, stamp), Is.False);
         cluster.Run(500 * Ms);
-        Assert.That(node.Replicator.AckedByAny(stamp), Is.True);
+        Assert.That(node.Replicator.HeldByAny(stamp, stamp), Is.True);
         Assert.That(cluster.Nodes[1].Table.Owned[9].Values.SelectMany(c => c), Is.EqualTo(bytes));
         cluster.Restart(2);
         cluster.Run(500 * Ms);

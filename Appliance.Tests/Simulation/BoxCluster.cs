@@ -38,6 +38,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     private readonly RecordBridge _records;
     private readonly Replicator _replicator;
     private readonly NodeFlags _roles;
+    private readonly Action _drainWorker;
     private ulong _live;
     private long _nextBeat, _nextRecords;
 
@@ -45,7 +46,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
         BoxPlan plan, Worker worker, DataPath.Paths.Membership membership, SpscQueue<SpliceEvent> events, SpscQueue<SpliceCommand> fromReplication,
         SpscQueue<SpliceCommand> fromLiveness, IClusterWire wire, SimRandom random, long now, Action drainWorker)
     {
-        (_plan, _box, _wire, _started) = (plan, worker.Box, wire, now);
+        (_plan, _box, _wire, _started, _drainWorker) = (plan, worker.Box, wire, now, drainWorker);
         _self = _box.Config.Self;
         _peers = ((1ul << plan.Roles.Length) - 1) & ~(1ul << _self);
         BoxRoles roles = plan.Roles[_self];
@@ -97,7 +98,12 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
 
     public void TakeBeat(byte link, ReadOnlySpan<byte> datagram, long now) => _core.Receive(link, datagram, now);
 
-    public void TakeRecords(ReadOnlySpan<byte> datagram, long now) => _replicator.Receive(datagram, now);
+    public void TakeRecords(ReadOnlySpan<byte> datagram, long now)
+    {
+        // The engine leaves it in the socket until there is room.
+        if (!_records.HasRoom) _drainWorker();
+        _replicator.Receive(datagram, now);
+    }
 
     public void SetCarrier(byte link, bool up, long now) => _core.SetCarrier(link, up, now);
 

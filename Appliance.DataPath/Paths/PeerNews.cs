@@ -1,0 +1,69 @@
+using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
+
+namespace Appliance.DataPath.Paths;
+
+/// <summary>
+/// Remembers what each peer said lately. When a peer dies, some survivors may have heard what
+/// others have not, and nobody would tell them any more: so each survivor publishes again, as its own tables have it
+/// now, what the dead one had said in its last seconds. Who has it already finds nothing new in it.
+/// Bounded: at more than <see cref="Capacity"/> words in that time the oldest are left to the questions of section 5 of SPLICE.
+/// </summary>
+public sealed class PeerNews(Box box)
+{
+    /// <summary>Words remembered.</summary>
+    public const int Capacity = 65536;
+
+    private const long LatelyNs = 5_000_000_000, PauseNs = 100_000;
+    private const int PerCycle = 128, KeepRoom = 256;
+
+    private readonly Word[] _ring = new Word[Math.Min(Capacity, box.Config.Splices * 4)];
+    private long _tail, _cursor;
+    private ulong _dead;
+
+    /// <summary>When the next part is due, ns.</summary>
+    public long NextDeadline => _dead == 0 ? long.MaxValue : box.Now + PauseNs;
+
+    /// <summary>A peer said something about a connection; the ticket is its shadow's, or 0.</summary>
+    public void Note(byte from, ulong id, ulong ticket) => _ring[_tail++ % _ring.Length] = new Word(id, ticket, box.Now, from);
+
+    /// <summary>A peer died: what it said is to be passed on.</summary>
+    public void OnDied(byte node)
+    {
+        _dead |= 1ul << node;
+        _cursor = Math.Max(0, _tail - _ring.Length);
+    }
+
+    /// <summary>Passes a part of it on, as replication has room.</summary>
+    public void Advance()
+    {
+        if (_dead == 0) return;
+        for (int i = 0; i < PerCycle && box.Events.Room > KeepRoom; i++)
+        {
+            if (_cursor >= _tail)
+            {
+                _dead = 0;
+                return;
+            }
+            Word word = _ring[_cursor++ % _ring.Length];
+            if ((_dead >> word.From & 1) != 0 && (word.Ticket != 0 || box.Now - word.At < LatelyNs)) Repeat(word);
+        }
+    }
+
+    private void Repeat(in Word word)
+    {
+        int index = box.Splices.FindRecord(word.Id);
+        if (index >= 0)
+        {
+            box.Publish(new SpliceEvent { Kind = SpliceEventKind.Changed, Record = box.Splices.Record(index), Progress = box.Splices.ProgressOf(index) });
+            box.Statistics[Counter.NewsRepeated]++;
+        }
+        if (word.Ticket != 0 && box.Handshakes.Find(word.Ticket) is { State: HandshakeState.Shadow } shadow)
+        {
+            box.Client.Offer(shadow, 0, shadow.Acked, wantsConfirm: false);
+            box.Statistics[Counter.NewsRepeated]++;
+        }
+    }
+
+    private readonly record struct Word(ulong Id, ulong Ticket, long At, byte From);
+}
