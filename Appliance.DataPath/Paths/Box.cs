@@ -14,12 +14,11 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class Box : ISpliceHost, IDisposable
 {
-    private const int PrefetchFlows = 4096, MaxTaken = 16;
+    private const int PrefetchFlows = 4096;
 
     private readonly ulong[] _hashes = new ulong[64];
     private readonly HeadBuffers _buffers;
     private readonly ulong _clusterSeed;
-    private uint _given;
 
     /// <summary>A box on two ports (external, internal), with messages to <paramref name="events"/>; worker <paramref name="worker"/> of <paramref name="group"/>, or without others.</summary>
     public Box(
@@ -51,6 +50,7 @@ public sealed class Box : ISpliceHost, IDisposable
         Sharer = new SharerPath(this);
         Prober = new Prober(this);
         Peers = new PeerMessages(this);
+        Handovers = new Handovers(this);
     }
 
     /// <summary>What it was built from.</summary>
@@ -108,6 +108,9 @@ public sealed class Box : ISpliceHost, IDisposable
     internal Prober Prober { get; }
 
     internal PeerMessages Peers { get; }
+
+    /// <summary>Frames from and to the box's other workers.</summary>
+    public Handovers Handovers { get; }
 
     /// <summary>While a reassembled packet is sent on: the size of its largest fragment, and its identification.</summary>
     internal int RefragmentTo { get; set; }
@@ -172,22 +175,6 @@ public sealed class Box : ISpliceHost, IDisposable
         return reason;
     }
 
-    /// <summary>Treats frames that landed on other workers and are this one's; returns how many. Bounded.</summary>
-    public int TakeHandedOver()
-    {
-        int taken = 0;
-        for (int from = 0; from < Group.Count; from++)
-        {
-            if (from == Worker) continue;
-            for (int i = 0; i < MaxTaken && Group.TryTake(from, Worker, Egress.Scratch(WorkerGroup.MaxRecord), out Handover how, out FrameRef frame); i++, taken++)
-            {
-                DropReason reason = how.RefragmentTo > 0 ? Proxy.ProcessAssembled(how, frame) : Walk(how.Role, frame, landed: false);
-                if (reason != DropReason.None && !how.IsCopy) Statistics.Drop(reason);
-            }
-        }
-        return taken;
-    }
-
     /// <summary>Treats a frame as one that was handed to this proxy.</summary>
     public DropReason ProcessAsProxy(LinkRole role, in FrameRef frame, FrameMark mark)
     {
@@ -236,9 +223,7 @@ public sealed class Box : ISpliceHost, IDisposable
         Statistics[Counter.HandshakesActive] = Handshakes.Count;
         Statistics[Counter.HeadBuffersInUse] = _buffers.InUse;
         Statistics[Counter.EventsLost] = Events.Lost;
-        if (_given == 0) return;
-        Group.Wake(_given);
-        _given = 0;
+        Handovers.Wake();
     }
 
     /// <inheritdoc/>
@@ -328,16 +313,8 @@ public sealed class Box : ISpliceHost, IDisposable
         _buffers.Dispose();
     }
 
-    /// <summary>Gives a frame to the worker whose it is.</summary>
-    internal DropReason HandOver(int worker, in Handover how, in FrameRef frame)
-    {
-        if (!Group.TryGive(Worker, worker, how, frame.Bytes)) return DropReason.HandoverFull;
-        Statistics[Counter.HandedOver]++;
-        _given |= 1u << worker;
-        return DropReason.None;
-    }
-
-    private DropReason Walk(LinkRole role, in FrameRef frame, bool landed)
+    /// <summary>The walk of a frame that <paramref name="landed"/> here, or that another worker gave; uncounted.</summary>
+    internal DropReason Walk(LinkRole role, in FrameRef frame, bool landed)
     {
         if (!Packet.TryParse(frame.Bytes, out Packet packet, out DropReason reason)) return reason;
         BoxLink link = Config.Links[(int)role];
@@ -348,7 +325,7 @@ public sealed class Box : ISpliceHost, IDisposable
         bool several = landed && Group.Count > 1, arp = packet.Layout.Kind == NetworkKind.Arp;
         if (arp || (packet.IsIcmp && NeighborView.IsNeighbor(packet)))
         {
-            if (several) GiveToAll(role, frame);
+            if (several) Handovers.GiveToAll(role, frame);
             return arp ? Local.OnArp(role, packet) : Local.OnNeighbor(role, packet, frame.Vnet);
         }
         if (!unicast) return DropReason.NotForUs;
@@ -356,22 +333,12 @@ public sealed class Box : ISpliceHost, IDisposable
         bool local = (role == LinkRole.Internal || echo) && Local.AnswersFor(role, packet.Destination);
         // What the box itself is asked or told is worker 0's.
         int worker = !several ? Worker : local ? 0 : Group.WorkerOf(role, packet);
-        if (worker != Worker) return HandOver(worker, new Handover { Role = role, Vnet = frame.Vnet }, frame);
+        if (worker != Worker) return Handovers.Give(worker, new Handover { Role = role, Vnet = frame.Vnet }, frame);
         if (local) return echo ? Local.OnEcho(role, packet) : Prober.OnSegment(packet);
         bool handed = mark != FrameMark.Handed || (Config.Roles & BoxRoles.Sharer) == BoxRoles.None || Peers.IsPeer(role, packet.SourceMac);
         if (mark == FrameMark.Replayed) Statistics[Counter.ReplayedReceived]++;
         if (!handed) return Sharer.Process(role, packet, frame);
         return (Config.Roles & BoxRoles.Proxy) != BoxRoles.None ? Proxy.Process(role, packet, frame, mark) : DropReason.NotForUs;
-    }
-
-    // Each worker has next hops of its own, and an answer reaches one of them.
-    private void GiveToAll(LinkRole role, in FrameRef frame)
-    {
-        Handover copy = new() { Role = role, Vnet = frame.Vnet, IsCopy = true };
-        for (int worker = 0; worker < Group.Count; worker++)
-        {
-            if (worker != Worker && HandOver(worker, copy, frame) is DropReason.HandoverFull) Statistics.Drop(DropReason.HandoverFull);
-        }
     }
 
     private static ulong ClusterSeed(ReadOnlySpan<byte> clusterKey)

@@ -261,7 +261,7 @@ public sealed class ProxyPath(Box box)
     {
         if (!Packet.TryParse(frame.Bytes, out Packet packet, out DropReason reason)) return reason;
         int worker = box.Group.Count == 1 ? box.Worker : box.Group.WorkerOf(how.Role, packet);
-        if (worker != box.Worker) return box.HandOver(worker, how, frame);
+        if (worker != box.Worker) return box.Handovers.Give(worker, how, frame);
         box.RefragmentTo = how.RefragmentTo;
         box.RefragmentId = how.RefragmentId;
         reason = Process(how.Role, packet, frame, how.Mark);

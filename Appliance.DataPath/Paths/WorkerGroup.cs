@@ -8,29 +8,6 @@ using Appliance.DataPath.Wire;
 
 namespace Appliance.DataPath.Paths;
 
-/// <summary>What goes with a frame from one worker to another.</summary>
-[StructLayout(LayoutKind.Sequential)]
-public struct Handover
-{
-    /// <summary>What the kernel said about it.</summary>
-    public VnetHeader Vnet;
-
-    /// <summary>The link that it came over, and its mark.</summary>
-    public LinkRole Role;
-
-    /// <summary>How it came to this box.</summary>
-    public FrameMark Mark;
-
-    /// <summary>A neighbour's word: every worker gets a copy, and only the first to see it counts it.</summary>
-    public bool IsCopy;
-
-    /// <summary>Not 0: reassembled; the size of its largest fragment, and its identification.</summary>
-    public int RefragmentTo;
-
-    /// <summary>See <see cref="RefragmentTo"/>.</summary>
-    public uint RefragmentId;
-}
-
 /// <summary>
 /// What the workers of one box have in common, each of which owns a whole <see cref="Box"/>: the function that says
 /// whose a frame is, a bounded ring from each to each for frames that landed elsewhere, cookie keys, and what is known

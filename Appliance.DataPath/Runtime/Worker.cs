@@ -79,7 +79,7 @@ public sealed class Worker
 
     private int TakeHandedOver()
     {
-        int count = _box.TakeHandedOver();
+        int count = _box.Handovers.Take();
         if (count > 0) _box.Egress.Flush();
         return count;
     }

@@ -216,6 +216,32 @@ internal sealed class BoxHarness : IDisposable
         }
     }
 
+    /// <summary>Bytes that all workers allocate while the same frame comes again and again, each time as it was.</summary>
+    public long MeasureAllocation(LinkRole role, byte[] frame, int rounds)
+    {
+        int worker = Landing(role, frame);
+        MemoryPort port = _wires[worker][(int)role].B;
+        long before = 0;
+        for (int i = -100; i < rounds; i++)
+        {
+            if (i == 0) before = GC.GetAllocatedBytesForCurrentThread();
+            frame.CopyTo(_scratch, 0);
+            port.Send(new FrameRef { Address = MemoryNative.AddressOf(_scratch), Length = frame.Length });
+            port.Flush();
+            foreach (Worker each in _workers) each.Cycle(Now, WallMs);
+            foreach (Worker each in _workers) each.Cycle(Now, WallMs);
+            foreach (MemoryWire[] wires in _wires)
+            {
+                foreach (MemoryWire wire in wires)
+                {
+                    wire.B.Receive(_batch);
+                    wire.B.Release();
+                }
+            }
+        }
+        return GC.GetAllocatedBytesForCurrentThread() - before;
+    }
+
     public void ExpectSilence()
     {
         Assert.That(ToClient, Is.Empty, "nothing more to the client");
