@@ -50,7 +50,7 @@ public sealed class HostAndKeyTests
     [TestCase(2, 1, "Warning: 2 workers on 1 processor: they wait for each other | workers 1")]
     public void More_workers_than_processors_are_a_warning(int workers, int processors, string? finding)
     {
-        ParseResult parsed = ConfigurationParser.Parse(ExampleTests.Example + $"workers {workers}\n", "x");
+        ParseResult parsed = ConfigurationParser.Parse($"{ExampleTests.Example}\nworkers {workers}\n", "x");
         var host = new TableHost(["eth0", "eth1", "eth2"], new() { ["10.255.0.1"] = "eth2" }, []) { Processors = processors };
         Assert.That(HostChecks.Check(parsed, host).Select(d => $"{d.Severity}: {d.Message} | {d.Hint}"), Is.EqualTo(finding is null ? [] : new[] { finding }));
     }
