@@ -60,6 +60,9 @@ public struct Beat
     /// <summary>Bit per link: the sender's own port there is up.</summary>
     public byte LinksUp;
 
+    /// <summary>Bit per link: the sender's port is up, others say the same of theirs, and the sender hears none of them there: what is sent to it on that link is lost.</summary>
+    public byte LinksDeaf;
+
     /// <summary>Hash of the sorted list of all names: boxes that differ number nodes differently.</summary>
     public ulong NodeListHash;
 
@@ -106,7 +109,7 @@ public static class BeatCodec
         w.U8(Format);
         w.U8(beat.Link);
         w.U8((byte)beat.Flags);
-        w.U8(beat.LinksUp);
+        w.U8((byte)(beat.LinksUp | beat.LinksDeaf << 4));
         w.U64(beat.NodeListHash);
         w.U64(beat.MembershipVersion);
         w.U64(beat.Membership);
@@ -132,7 +135,8 @@ public static class BeatCodec
         if (r.U8() != Format) return false;
         beat.Link = r.U8();
         beat.Flags = (NodeFlags)r.U8();
-        beat.LinksUp = r.U8();
+        byte links = r.U8();
+        (beat.LinksUp, beat.LinksDeaf) = ((byte)(links & 15), (byte)(links >> 4));
         beat.NodeListHash = r.U64();
         beat.MembershipVersion = r.U64();
         beat.Membership = r.U64();
@@ -144,6 +148,6 @@ public static class BeatCodec
         beat.AskId = r.U32();
         beat.AnswerId = r.U32();
         beat.DeathsOfYou = r.U16();
-        return r.Complete && beat.Link < Links.Count && (byte)beat.Flags < 64 && beat.LinksUp < 8 && beat.IntervalMicros is > 0 and <= 10_000_000;
+        return r.Complete && beat.Link < Links.Count && (byte)beat.Flags < 64 && beat is { LinksUp: < 8, LinksDeaf: < 8 } && beat.IntervalMicros is > 0 and <= 10_000_000;
     }
 }

@@ -321,7 +321,7 @@ public sealed class LivenessCore : IDisposable
         {
             PeerState peer = _peers[node]!;
             byte usable = 0;
-            bool trafficUp = (peer.Last.LinksUp & traffic) == traffic;
+            bool trafficUp = (peer.Last.LinksUp & ~peer.Last.LinksDeaf & traffic) == traffic;
             for (int l = 0; l < Links.Count; l++)
             {
                 if (peer.Alive && trafficUp && !peer.ListAlarm && (_linksUp >> l & 1) != 0 && peer.Hears(l, Awake, Bound(peer))) usable |= (byte)(1 << l);
@@ -366,6 +366,7 @@ public sealed class LivenessCore : IDisposable
             Link = link,
             Flags = _local.Flags,
             LinksUp = _linksUp,
+            LinksDeaf = DeafLinks(),
             NodeListHash = _options.NodeListHash,
             MembershipVersion = _membership.Version,
             Membership = _membership.Set,
@@ -385,6 +386,24 @@ public sealed class LivenessCore : IDisposable
         int length = BeatCodec.Write(beat, body);
         int total = _channel.Seal(receiver, body[..length], _datagram);
         _output.SendBeat(link, receiver, _datagram.AsSpan(0, total));
+    }
+
+    // Beats that leave say nothing about frames that arrive.
+    private byte DeafLinks()
+    {
+        byte deaf = 0;
+        for (int l = 0; l < Links.Count; l++)
+        {
+            bool heard = false, expected = false;
+            foreach (byte node in new NodeSet(Alive))
+            {
+                PeerState peer = _peers[node]!;
+                expected |= (peer.Last.LinksUp >> l & 1) != 0;
+                heard |= peer.HeardLately(l, Awake, Bound(peer));
+            }
+            if (expected && !heard && (_linksUp >> l & 1) != 0) deaf |= (byte)(1 << l);
+        }
+        return deaf;
     }
 
     private void ReportMembership() => Report(LivenessEventKind.MembershipChanged, _options.Self, value: _membership.Version, membership: _membership.Set);

@@ -38,15 +38,17 @@ public sealed class PeerState
 
     internal bool AnyHeard(long awake, long bound)
     {
-        for (int l = 0; l < Links.Count; l++) if (_heard[l] != long.MinValue && awake - _heard[l] <= bound) return true;
+        for (int l = 0; l < Links.Count; l++) if (HeardLately(l, awake, bound)) return true;
         return false;
     }
 
-    internal bool Hears(int link, long awake, long bound) => _heard[link] != long.MinValue && awake - _heard[link] <= bound && _inRow[link] >= TrustAfter;
+    internal bool HeardLately(int link, long awake, long bound) => _heard[link] != long.MinValue && awake - _heard[link] <= bound;
+
+    internal bool Hears(int link, long awake, long bound) => HeardLately(link, awake, bound) && _inRow[link] >= TrustAfter;
 
     internal void Heard(int link, long awake, long bound)
     {
-        _inRow[link] = _heard[link] != long.MinValue && awake - _heard[link] <= bound ? Math.Min(_inRow[link] + 1, TrustAfter) : 1;
+        _inRow[link] = HeardLately(link, awake, bound) ? Math.Min(_inRow[link] + 1, TrustAfter) : 1;
         _heard[link] = awake;
     }
 

@@ -38,7 +38,7 @@ internal static class BoxScenarios
         int proxies = random.Below(8) == 0 ? random.Between(5, 8) : random.Between(2, 4);
         bool both = random.Below(4) == 0;
         BoxRoles[] roles = [.. Enumerable.Repeat(BoxRoles.Proxy, proxies), both ? BoxRoles.Sharer | BoxRoles.Proxy : BoxRoles.Sharer];
-        var plan = new BoxPlan { Roles = roles, Services = DrawServices(scenario, share, acked), BeatNs = random.Below(2) == 0 ? 5 * SimWorld.Millisecond : 20 * SimWorld.Millisecond };
+        var plan = new BoxPlan { Roles = roles, Services = DrawServices(scenario, share, acked), BeatNs = random.Below(8) == 0 ? 5 * SimWorld.Millisecond : random.Between(20, 50) * SimWorld.Millisecond };
         for (int i = 0; i < proxies; i++) scenario.AddBox(new BoxNode(scenario, i, plan));
         scenario.AddSpared(new BoxNode(scenario, proxies, plan));
     }
