@@ -1,7 +1,6 @@
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.Port;
-using Appliance.DataPath.Runtime;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using Appliance.Tests.Port;
