@@ -173,9 +173,7 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     }
 
     /// <inheritdoc/>
-    public void ResyncBegan(byte from, ResyncCause cause)
-    {
-    }
+    public void ResyncBegan(byte from, ResyncCause cause) => Post(new SpliceCommand { Kind = SpliceCommandKind.NodeJoins, Node = from });
 
     /// <inheritdoc/>
     public void ResyncEnded(byte from, ResyncCause cause) => ResyncsReceived++;

@@ -76,6 +76,9 @@ public sealed class PeerMessages
             case SpliceCommandKind.OwnedBytes:
                 OnOwnedBytes(command);
                 break;
+            case SpliceCommandKind.NodeJoins:
+                _news.OnJoins();
+                break;
             case SpliceCommandKind.QueryDone when _box.Handshakes.Find(command.Ticket) is { } asking:
                 asking.AnnouncedAttempt = AnnouncedAttempt(asking.RecordId);
                 _box.Backends.OnQueryDone(asking);

@@ -7,6 +7,7 @@ namespace Appliance.DataPath.Paths;
 /// Remembers what each peer said lately. When a peer dies, some survivors may have heard what
 /// others have not, and nobody would tell them any more: so each survivor publishes again, as its own tables have it
 /// now, what the dead one had said in its last seconds. Who has it already finds nothing new in it.
+/// A box that joins gets the early-acknowledged bytes of all handshakes in the same way, since no table holds them.
 /// Bounded: at more than <see cref="Capacity"/> words in that time the oldest are left to the questions of section 5 of SPLICE.
 /// </summary>
 public sealed class PeerNews(Box box)
@@ -19,10 +20,11 @@ public sealed class PeerNews(Box box)
 
     private readonly Word[] _ring = new Word[Math.Min(Capacity, box.Config.Splices * 4)];
     private long _tail, _cursor;
+    private int _handshake = int.MaxValue;
     private ulong _dead;
 
     /// <summary>When the next part is due, ns.</summary>
-    public long NextDeadline => _dead == 0 ? long.MaxValue : box.Now + PauseNs;
+    public long NextDeadline => _dead == 0 && _handshake >= box.Config.Handshakes ? long.MaxValue : box.Now + PauseNs;
 
     /// <summary>A peer said something about a connection; the ticket is its shadow's, or 0.</summary>
     public void Note(byte from, ulong id, ulong ticket) => _ring[_tail++ % _ring.Length] = new Word(id, ticket, box.Now, from);
@@ -34,9 +36,13 @@ public sealed class PeerNews(Box box)
         _cursor = Math.Max(0, _tail - _ring.Length);
     }
 
+    /// <summary>A peer is being filled.</summary>
+    public void OnJoins() => _handshake = 0;
+
     /// <summary>Passes a part of it on, as replication has room.</summary>
     public void Advance()
     {
+        RepeatShadows();
         if (_dead == 0) return;
         for (int i = 0; i < PerCycle && box.Events.Room > KeepRoom; i++)
         {
@@ -50,6 +56,22 @@ public sealed class PeerNews(Box box)
         }
     }
 
+    private void RepeatShadows()
+    {
+        for (int i = 0; i < PerCycle && _handshake < box.Config.Handshakes && box.Events.Room > KeepRoom; i++)
+        {
+            Handshake handshake = box.Handshakes[_handshake++];
+            if (handshake.State is HandshakeState.Shadow or HandshakeState.Head or HandshakeState.BackendSyn) RepeatBytes(handshake);
+        }
+    }
+
+    private void RepeatBytes(Handshake handshake)
+    {
+        if (handshake.Acked == 0) return;
+        box.Client.Offer(handshake, 0, handshake.Acked, wantsConfirm: false);
+        box.Statistics[Counter.NewsRepeated]++;
+    }
+
     private void Repeat(in Word word)
     {
         int index = box.Splices.FindRecord(word.Id);
@@ -58,11 +80,7 @@ public sealed class PeerNews(Box box)
             box.Publish(new SpliceEvent { Kind = SpliceEventKind.Changed, Record = box.Splices.Record(index), Progress = box.Splices.ProgressOf(index) });
             box.Statistics[Counter.NewsRepeated]++;
         }
-        if (word.Ticket != 0 && box.Handshakes.Find(word.Ticket) is { State: HandshakeState.Shadow } shadow)
-        {
-            box.Client.Offer(shadow, 0, shadow.Acked, wantsConfirm: false);
-            box.Statistics[Counter.NewsRepeated]++;
-        }
+        if (word.Ticket != 0 && box.Handshakes.Find(word.Ticket) is { State: HandshakeState.Shadow } shadow) RepeatBytes(shadow);
     }
 
     private readonly record struct Word(ulong Id, ulong Ticket, long At, byte From);

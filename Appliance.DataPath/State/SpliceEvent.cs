@@ -97,6 +97,9 @@ public enum SpliceCommandKind : byte
 
     /// <summary>No new connections from now on.</summary>
     Drain,
+
+    /// <summary>A node is being filled: what no table holds (early-acknowledged bytes) is to be offered again.</summary>
+    NodeJoins,
 }
 
 /// <summary>One message to a worker.</summary>

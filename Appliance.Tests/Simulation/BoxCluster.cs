@@ -66,8 +66,17 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     /// <summary>When a turn is due.</summary>
     public long NextDeadline => Math.Min(_nextBeat, _nextRecords);
 
-    /// <summary>Everybody lives, everybody's table is here, and everybody is used.</summary>
-    public bool IsSettled => _core.Alive == _peers && _replicator.Live == _peers && _replicator.Refilled == _peers && _core.Table == _plan.Proxies;
+    /// <summary>Everybody lives, everybody's table is here, everybody has ours, and everybody is used.</summary>
+    public bool IsSettled => _core.Alive == _peers && _replicator.Live == _peers && _replicator.Refilled == _peers && _core.Table == _plan.Proxies && IsInStep;
+
+    private bool IsInStep
+    {
+        get
+        {
+            foreach (byte peer in new NodeSet(_peers)) if (_replicator.Link(peer) is not { Waiting: < 16, ResyncPhase: ResyncPhase.Idle }) return false;
+            return true;
+        }
+    }
 
     /// <summary>For the evidence.</summary>
     public override string ToString() => $"alive {_core.Alive:x} table {_core.Table:x} refilled {_replicator.Refilled:x}";

@@ -22,8 +22,8 @@ internal sealed class Scenario
         Bell = new SimBell(World);
         Faults = new FaultPlan(this, coverage);
         SimRandom links = SimRandom.For(seed, 4);
-        ExternalProfile = options.External ?? DrawLink(links, options.Corruption);
-        InternalProfile = options.Internal ?? DrawLink(links, options.Corruption);
+        ExternalProfile = options.External ?? DrawLink(links, options.Corruption, options.MaxExternalDelayNs);
+        InternalProfile = options.Internal ?? DrawLink(links, options.Corruption, options.MaxInternalDelayNs);
         External = new SimLan(World, "ext", 1, options.Mtu);
         Internal = new SimLan(World, "int", 2, options.Mtu);
         PathKeepsOrder = options.SinglePath && ExternalProfile.ReorderPpm == 0 && InternalProfile.ReorderPpm == 0;
@@ -117,9 +117,10 @@ internal sealed class Scenario
         return result;
     }
 
-    private static LinkProfile DrawLink(SimRandom random, bool corruption)
+    private static LinkProfile DrawLink(SimRandom random, bool corruption, long maxDelay)
     {
         var profile = new LinkProfile { DelayNs = random.Below(3) switch { 0 => random.Between(5_000L, 100_000), 1 => random.Between(100_000L, 5_000_000), _ => random.Between(1_000_000L, 60_000_000) } };
+        profile = profile with { DelayNs = Math.Min(profile.DelayNs, maxDelay) };
         return random.Below(7) switch
         {
             0 => profile,

@@ -16,6 +16,11 @@ internal sealed record ScenarioOptions
 
     public LinkProfile? Internal { get; init; }
 
+    /// <summary>Longest delay that is drawn.</summary>
+    public long MaxExternalDelayNs { get; init; } = 60 * SimWorld.Millisecond;
+
+    public long MaxInternalDelayNs { get; init; } = 60 * SimWorld.Millisecond;
+
     public DatagramProfile Sync { get; init; } = new();
 
     /// <summary>False if several boxes share the path, so that judges must not rely on order without timestamps.</summary>

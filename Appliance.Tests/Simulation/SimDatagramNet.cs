@@ -40,6 +40,9 @@ internal sealed class SimDatagramNet(SimWorld world, DatagramProfile profile, in
 
     public void Attach(SimNode node) => _nodes.Add(node);
 
+    /// <summary>True while somebody does not hear the others.</summary>
+    public bool IsPartitioned => _groups.AsSpan().ContainsAnyExcept(0);
+
     /// <summary>Nodes of different groups don't hear each other.</summary>
     public void SetGroup(int node, int group) => _groups[node] = group;
 
