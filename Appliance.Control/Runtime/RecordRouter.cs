@@ -58,10 +58,16 @@ public sealed class RecordRouter(RecordBridge[] bridges) : IRecordSink, IRecordS
     }
 
     /// <inheritdoc/>
-    public void ResyncBegan(byte from, ResyncCause cause) => bridges[0].ResyncBegan(from, cause);
+    public void ResyncBegan(byte from, ResyncCause cause)
+    {
+        foreach (RecordBridge bridge in bridges) bridge.ResyncBegan(from, cause);
+    }
 
     /// <inheritdoc/>
-    public void ResyncEnded(byte from, ResyncCause cause) => bridges[0].ResyncEnded(from, cause);
+    public void ResyncEnded(byte from, ResyncCause cause)
+    {
+        foreach (RecordBridge bridge in bridges) bridge.ResyncEnded(from, cause);
+    }
 
     /// <inheritdoc/>
     public SourceResult Next(ref long cursor, ref SpliceRecord record, ref SpliceProgress progress, out uint ownedSequence, out ReadOnlySpan<byte> owned)

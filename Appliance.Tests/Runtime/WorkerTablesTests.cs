@@ -92,7 +92,8 @@ public sealed class WorkerTablesTests
             Assert.That(bridges.Take(Owner(record, Workers)), Is.EqualTo(new[] { SpliceCommandKind.Import, SpliceCommandKind.Choice }));
             bridges.Router.Progress(1, record.Id, default);
             bridges.Router.Remove(1, record.Id, 9);
-            for (int worker = 0; worker < Workers; worker++) Assert.That(bridges.Take(worker), Is.EqualTo(new[] { SpliceCommandKind.Progress, SpliceCommandKind.Remove }));
+            bridges.Router.ResyncBegan(1, ResyncCause.Join);
+            for (int worker = 0; worker < Workers; worker++) Assert.That(bridges.Take(worker), Is.EqualTo(new[] { SpliceCommandKind.Progress, SpliceCommandKind.Remove, SpliceCommandKind.NodeJoins }));
         }
     }
 
