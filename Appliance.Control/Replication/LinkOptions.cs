@@ -18,6 +18,9 @@ internal interface ILinkOwner
     /// <summary>Stamp of the last change published.</summary>
     long LastStamp { get; }
 
+    /// <summary>A full transfer to the peer begins.</summary>
+    void Filling(byte peer);
+
     /// <summary>The peer has acknowledged a record for which confirmation was wanted.</summary>
     void Confirmed(RecordKind kind, ulong key, uint version);
 }

@@ -182,6 +182,7 @@ public sealed class PeerLink
         for (int i = 0; i < _sent.Count; i++) _sent[i].IsSlice = false;
         _resync.Start(cause);
         Counters.Resyncs++;
+        _owner.Filling(_peer);
         Mark(RecordKind.ResyncBegin, ResyncPhase.Beginning, nowNs);
     }
 

@@ -153,6 +153,8 @@ public sealed class Replicator : ILinkOwner, IDisposable
 
     void ILinkOwner.Confirmed(RecordKind kind, ulong key, uint version) => _sink.Confirmed(kind, key, version);
 
+    void ILinkOwner.Filling(byte peer) => _sink.Filling(peer);
+
     bool ILinkOwner.Apply(byte from, RecordKind kind, ReadOnlySpan<byte> payload)
     {
         switch (kind)

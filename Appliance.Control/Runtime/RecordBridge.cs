@@ -173,7 +173,12 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     }
 
     /// <inheritdoc/>
-    public void ResyncBegan(byte from, ResyncCause cause) => Post(new SpliceCommand { Kind = SpliceCommandKind.NodeJoins, Node = from });
+    public void Filling(byte to) => Post(new SpliceCommand { Kind = SpliceCommandKind.NodeJoins, Node = to });
+
+    /// <inheritdoc/>
+    public void ResyncBegan(byte from, ResyncCause cause)
+    {
+    }
 
     /// <inheritdoc/>
     public void ResyncEnded(byte from, ResyncCause cause) => ResyncsReceived++;

@@ -14,6 +14,7 @@ namespace Appliance.DataPath.Paths;
 public sealed class ProxyPath(Box box)
 {
     private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
+    private const uint OwnEnd = 1 << 20;
 
     private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
     private readonly Reassembler _fragments = new();
@@ -301,15 +302,19 @@ public sealed class ProxyPath(Box box)
         return reverse.Seen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta >= tcp.Seq + length;
     }
 
-    // On a closed record only what repeats its very end is surely its own; a handshake under way, a SYN, or a
-    // segment that a cookie may explain (initial numbers are random: ranges prove nothing) comes first.
+    // On a closed record only what repeats its end, in both numbers, is surely its own; a handshake under way, a SYN, or a
+    // segment that a cookie may explain (initial numbers are random: one range proves nothing) comes first.
     private bool MayStartAnew(in FlowKey key, in TcpView tcp, in SpliceRecord record, in RewriteEntry entry)
     {
         if (box.Handshakes.Find(key) is not null) return true;
         if (tcp.Has(TcpFlags.Rst)) return false;
         if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
-        return tcp.Has(TcpFlags.Syn) || tcp.Seq.Value != entry.SeqNext || tcp.Ack.Value != entry.AckSeen;
+        // Its own first segment again: the cookie in it is still valid, and would run the request once more.
+        if (tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
+        return tcp.Has(TcpFlags.Syn) || !IsJustBelow(tcp.Seq + tcp.SequenceLength, entry.SeqNext) || !IsJustBelow(tcp.Ack, entry.AckSeen);
     }
+
+    private static bool IsJustBelow(TcpSeq value, uint end) => (uint)(new TcpSeq(end) - value) < OwnEnd;
 
     private static DropReason Unexpected(LinkRole role) => role == LinkRole.Internal ? DropReason.RealUnexpected : DropReason.UnknownProtocol;
 }

@@ -93,7 +93,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (tcp.Has(TcpFlags.Rst)) return OnReset(handshake, tcp);
         if (!tcp.Has(TcpFlags.Ack) || (tcp.Ack != handshake.B + 1u && handshake.State != HandshakeState.Closing)) return DropReason.SegmentInvalid;
         if (handshake.State == HandshakeState.Closing) return OnClosing(handshake, tcp);
-        if (handshake.State == HandshakeState.Shadow) Awake(handshake);
+        bool awakes = handshake.State == HandshakeState.Shadow;
+        if (awakes) Awake(handshake);
         NoteHeader(handshake, tcp, options);
         int offset = tcp.Seq - (handshake.A + 1u);
         int length = tcp.Payload.Length;
@@ -102,7 +103,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         DropReason verdict = DropReason.Consumed;
         int before = handshake.Ranges.Contiguous;
         if (length > 0) verdict = TakeBytes(handshake, tcp.Payload, offset);
-        if (handshake.Ranges.Contiguous > before)
+        // A shadow's bytes have not been looked at yet.
+        if (handshake.Ranges.Contiguous > before || awakes)
         {
             handshake.LastProgress = host.Now;
             backends.OnBytes(handshake);
@@ -155,6 +157,10 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         int held = Math.Min(handshake.Ranges.Contiguous, offset + bytes.Length);
         handshake.Acked = handshake.Confirmed = handshake.Offered = Math.Max(handshake.Acked, held);
         handshake.LastProgress = host.Now;
+        // Of a flow that came back here: nothing else may bring these bytes.
+        if (handshake.State != HandshakeState.Head) return;
+        backends.OnBytes(handshake);
+        AfterBytes(handshake);
     }
 
     /// <summary>Acknowledges early if the client waits for it (20 ms without progress, or ten segments).</summary>

@@ -132,6 +132,9 @@ public interface IRecordSink
     /// <summary>A live peer has acknowledged a record published with wantsConfirm: <paramref name="version"/> or a later one. May come again from another peer.</summary>
     void Confirmed(RecordKind kind, ulong id, uint version);
 
+    /// <summary>A full transfer to a peer begins: what it does not carry, and the peer should have, is to be published again.</summary>
+    void Filling(byte to);
+
     /// <summary>A full transfer of the peer's table begins.</summary>
     void ResyncBegan(byte from, ResyncCause cause);
 

@@ -79,6 +79,10 @@ internal sealed class ModelTable : IRecordSink, IRecordSource
 
     public void Confirmed(RecordKind kind, ulong id, uint version) => Confirmations.Add((kind, id, version));
 
+    public void Filling(byte to)
+    {
+    }
+
     public void ResyncBegan(byte from, ResyncCause cause) => Began++;
 
     public void ResyncEnded(byte from, ResyncCause cause) => Ended++;

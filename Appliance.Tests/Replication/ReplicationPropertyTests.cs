@@ -240,6 +240,8 @@ public sealed class ReplicationPropertyTests
 
         public void Confirmed(RecordKind kind, ulong id, uint version) { }
 
+        public void Filling(byte to) { }
+
         public void ResyncBegan(byte from, ResyncCause cause) { }
 
         public void ResyncEnded(byte from, ResyncCause cause) { }
