@@ -58,6 +58,12 @@ public sealed class RecordRouter(RecordBridge[] bridges) : IRecordSink, IRecordS
     }
 
     /// <inheritdoc/>
+    public void Filling(byte to)
+    {
+        foreach (RecordBridge bridge in bridges) bridge.Filling(to);
+    }
+
+    /// <inheritdoc/>
     public void ResyncBegan(byte from, ResyncCause cause)
     {
         foreach (RecordBridge bridge in bridges) bridge.ResyncBegan(from, cause);

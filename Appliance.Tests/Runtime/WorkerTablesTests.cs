@@ -92,7 +92,7 @@ public sealed class WorkerTablesTests
             Assert.That(bridges.Take(Owner(record, Workers)), Is.EqualTo(new[] { SpliceCommandKind.Import, SpliceCommandKind.Choice }));
             bridges.Router.Progress(1, record.Id, default);
             bridges.Router.Remove(1, record.Id, 9);
-            bridges.Router.ResyncBegan(1, ResyncCause.Join);
+            bridges.Router.Filling(1);
             for (int worker = 0; worker < Workers; worker++) Assert.That(bridges.Take(worker), Is.EqualTo(new[] { SpliceCommandKind.Progress, SpliceCommandKind.Remove, SpliceCommandKind.NodeJoins }));
         }
     }
