@@ -208,6 +208,9 @@ public sealed class Box : ISpliceHost, IDisposable
         }
     }
 
+    /// <summary>The box was away, and its peers counted it as dead meanwhile.</summary>
+    public void OnCountedDead() => Peers.OnCountedDead();
+
     /// <summary>Runs what is due.</summary>
     public void Advance()
     {

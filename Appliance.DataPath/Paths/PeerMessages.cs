@@ -105,6 +105,12 @@ public sealed class PeerMessages
     /// <summary>Passes on what a dead node said, as replication has room.</summary>
     public void Advance() => _news.Advance();
 
+    /// <summary>Peers counted this box as dead while it was away.</summary>
+    public void OnCountedDead()
+    {
+        for (int i = 0; i < _box.Config.Handshakes; i++) _box.Backends.Withdraw(_box.Handshakes[i], _box.Now + ShadowNs);
+    }
+
     /// <summary>Owners changed, or somebody died: bytes that a dead node still had to deliver are the present owner's to deliver.</summary>
     public void OnMembership()
     {
@@ -164,6 +170,7 @@ public sealed class PeerMessages
         }
         else if (handshake.State is HandshakeState.Head or HandshakeState.BackendSyn or HandshakeState.BackendData)
         {
+            _box.Backends.Yield(handshake, record);
             if (handshake.HasBytes) _box.Joiner.Adopt(handshake, index);
             else _box.Handshakes.End(handshake);
         }

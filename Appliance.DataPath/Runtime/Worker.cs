@@ -50,7 +50,7 @@ public sealed class Worker
     public long Cycles { get; private set; }
 
     /// <summary>When the next cycle is due without frames or commands, ns.</summary>
-    public long NextDeadline => _box.NextDeadline;
+    public long NextDeadline => Math.Max(_box.NextDeadline, _holdUntil);
 
     /// <summary>One cycle; returns how many frames and commands it handled.</summary>
     public int Cycle(long now, long wallMs)
@@ -71,7 +71,8 @@ public sealed class Worker
             }
             port.Release();
         }
-        _box.Advance();
+        // Nor may a timer send what others may have sent meanwhile.
+        if (now >= _holdUntil) _box.Advance();
         _box.Egress.Flush();
         _box.Statistics[Counter.Cycles] = ++Cycles;
         return work;
@@ -90,6 +91,7 @@ public sealed class Worker
         // Another worker was away, not this one: nothing here is old.
         if (_holdUntil == 0) return;
         _holdUntil = 0;
+        if (countedDead) _box.OnCountedDead();
         // What waits at the sharer was never handed to anybody: nobody else has it.
         if (!countedDead || (_box.Config.Roles & BoxRoles.Sharer) != BoxRoles.None) return;
         foreach (FramePort port in _ports)

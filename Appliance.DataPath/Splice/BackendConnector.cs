@@ -130,6 +130,28 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         table.End(handshake);
     }
 
+    /// <summary>Another box has joined this connection: a backend that was being tried here, if it is another one, is reset.</summary>
+    public void Yield(Handshake handshake, in SpliceRecord joined)
+    {
+        if (handshake.Real is { } real && (real.Address != joined.Real || real.Port != joined.RealPort)) ResetBackend(handshake);
+        table.RemoveServerKey(handshake);
+    }
+
+    /// <summary>This box was away, and others went on without it: what it had begun is theirs, except for bytes that it acknowledged.</summary>
+    public void Withdraw(Handshake handshake, long keepUntil)
+    {
+        if (handshake.State is not (HandshakeState.Head or HandshakeState.AskingPeers or HandshakeState.BackendSyn or HandshakeState.BackendData)) return;
+        if (handshake.Acked == 0)
+        {
+            table.End(handshake);
+            return;
+        }
+        table.RemoveServerKey(handshake);
+        handshake.State = HandshakeState.Shadow;
+        handshake.TakenOver = true;
+        table.Schedule(handshake, keepUntil);
+    }
+
     private int LimitOf(Handshake handshake) => new ClientWindow(handshake.Service, host.ProfileOf(handshake.Service), handshake.Agreed.HasScale).Limit;
 
     private void AskPeers(Handshake handshake)

@@ -52,7 +52,8 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     public void Adopt(Handshake handshake, int record)
     {
         ref SpliceRecord held = ref splices.Record(record);
-        if (held.A != handshake.A.Value || held.B != handshake.B.Value)
+        // A connection that has been carried to its end elsewhere must not see its request again.
+        if (held.A != handshake.A.Value || held.B != handshake.B.Value || held.State >= SpliceState.TimeWait)
         {
             table.End(handshake);
             return;

@@ -207,7 +207,11 @@ internal sealed class Scenario
         }
         foreach (ServerApp server in ServerApps)
         {
-            if (server is { End: TcpEnd.None, Tcp: not null } && server.Connection is not { Close: CloseKind.ClientAborts }) result.ServersOpen++;
+            if (server is { End: TcpEnd.None, Tcp: not null } && server.Connection is not { Close: CloseKind.ClientAborts })
+            {
+                result.ServersOpen++;
+                result.NotComplete.Add(Describe(server));
+            }
             if (server.Tcp is not null) result.Retransmissions += server.Tcp.Output.Retransmissions;
         }
         result.Violations.AddRange(World.Violations);
@@ -220,6 +224,14 @@ internal sealed class Scenario
         result.EndNs = World.Now;
         result.BadChecksums = Router.BadChecksums + Servers.Sum(server => server.BadChecksums);
         return result;
+    }
+
+    private static string Describe(ServerApp server)
+    {
+        var text = new StringBuilder();
+        text.Append(CultureInfo.InvariantCulture, $"open: {server.Tcp}");
+        server.Tcp?.Judge.Dump(text);
+        return text.ToString();
     }
 
     private static string Describe(ClientApp client)
