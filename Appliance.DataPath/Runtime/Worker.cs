@@ -88,10 +88,11 @@ public sealed class Worker
     // What waited is as old as the pause, and was replayed through others if we were counted as dead.
     private void EndHold(bool countedDead)
     {
+        // The peers count boxes, not workers.
+        if (countedDead) _box.OnCountedDead();
         // Another worker was away, not this one: nothing here is old.
         if (_holdUntil == 0) return;
         _holdUntil = 0;
-        if (countedDead) _box.OnCountedDead();
         // What waits at the sharer was never handed to anybody: nobody else has it.
         if (!countedDead || (_box.Config.Roles & BoxRoles.Sharer) != BoxRoles.None) return;
         foreach (FramePort port in _ports)
