@@ -92,7 +92,6 @@ internal static class BoxStatements
     public static void Workers(BoundStatement s, ConfigurationBuilder c)
     {
         if (!s.TryGet("WORKERS", out int count)) return;
-        if (count > 1) c.Diagnostics.Error(s.SpanOf("WORKERS"), "more than one worker is not available yet in this version", hint: "workers 1");
         c.Workers = c.Once(c.Workers, (count, s.Has("pinned")), s.Span, "the number of workers");
     }
 

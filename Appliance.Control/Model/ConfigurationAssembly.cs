@@ -36,6 +36,7 @@ internal static class ConfigurationAssembly
         foreach (Located<PeerSettings> peer in c.Peers) places[$"peer {peer.Value.Name}"] = peer.Span;
         if (c.KeyFile is { } key) places["key file"] = key.Span;
         if ((c.InternalGateway4 ?? c.InternalGateway6) is { } gateway) places["internal gw"] = gateway.Span;
+        if (c.Workers is { } workers) places["workers"] = workers.Span;
         return places;
     }
 

@@ -14,6 +14,9 @@ public interface IHostFacts
 
     /// <summary>True if the host's IP stack forwards what it receives on that interface.</summary>
     bool Forwards(string interfaceName, bool ipv6);
+
+    /// <summary>Processors that a process may use.</summary>
+    int Processors { get; }
 }
 
 /// <summary>
@@ -47,8 +50,12 @@ public static class HostChecks
         }
         NotOfTheHost(found, host, parsed.PlaceOf("internal gw"), c.InternalGateway4, "internal gw");
         NotOfTheHost(found, host, parsed.PlaceOf("internal gw"), c.InternalGateway6, "internal gw");
+        if (c.Workers > host.Processors)
+            found.Warn(parsed.PlaceOf("workers"), $"{c.Workers} workers on {Count(host.Processors)}: they wait for each other", $"workers {host.Processors}");
         return found.Sorted();
     }
+
+    private static string Count(int processors) => processors == 1 ? "1 processor" : $"{processors} processors";
 
     private static void Traffic(DiagnosticBag found, IHostFacts host, SourceSpan place, InterfaceSettings link)
     {

@@ -3,7 +3,7 @@ namespace Appliance.Control.Model;
 /// <summary>
 /// What became of a text: its findings in the order of the text, and the configuration if none of them is an
 /// error. <see cref="Places"/> tells where things stand, for findings that only the host can make:
-/// "interface external", "service WWW", "peer gw2", "key file", "internal gw".
+/// "interface external", "service WWW", "peer gw2", "key file", "internal gw", "workers".
 /// </summary>
 public sealed class ParseResult(
     string fileName, Configuration? configuration, IReadOnlyList<Diagnostic> diagnostics, int left, IReadOnlyList<string> lines, IReadOnlyDictionary<string, SourceSpan> places)

@@ -45,7 +45,7 @@ public static class Slots
         Number("WEIGHT", "weight", 1, 256),
         Number("BURST", "number of packets in a burst", 1, 10_000),
         Number("MISSES", "number of missed heartbeats", 1, 100),
-        Number("WORKERS", "number of workers", 1, 64),
+        Number("WORKERS", "number of workers", 1, 16),
         Number("SPLICES", "number of splices", 1024, 16_777_216),
         new("DURATION", "a whole number with its unit: us, ms or s", ReadDuration),
         new("FILE", "path of a file", ReadFile),

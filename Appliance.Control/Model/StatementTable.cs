@@ -39,9 +39,9 @@ public static class StatementTable
         {
             Details = "The interval is 1ms to 10s. Default: 5ms, 3 misses.",
         },
-        new("workers WORKERS [pinned]", "Threads of the data path, if wanted each on a processor of its own.", "workers 1 pinned", BoxStatements.Workers)
+        new("workers WORKERS [pinned]", "Threads of the data path, if wanted each on a processor of its own.", "workers 2 pinned", BoxStatements.Workers)
         {
-            Details = "Default: 1, which is also the most in this version.",
+            Details = "Clients are spread over them by address and port. Default: 1.",
         },
         new("table splices SPLICES", "How many splices the tables hold; the memory is taken at start.", "table splices 131072", BoxStatements.TableSplices)
         {

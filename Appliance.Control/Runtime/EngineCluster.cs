@@ -1,6 +1,5 @@
 using Appliance.Control.Model;
 using Appliance.Control.Sealing;
-using Appliance.DataPath.Flow;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
@@ -15,32 +14,23 @@ namespace Appliance.Control.Runtime;
 public sealed class EngineCluster : IDisposable
 {
     private readonly BoxSettings _settings;
-    private readonly Box _box;
-    private readonly Membership _membership;
-    private readonly WorkerThread _worker;
-    private readonly SpscQueue<SpliceCommand> _toWorker;
+    private readonly EngineWorkers _workers;
     private readonly EngineStatus _status;
     private readonly ReplicationThread? _replication;
     private readonly LivenessThread? _liveness;
     private Timer? _cookies;
 
     /// <summary>Opens what the threads need; <see cref="Start"/> starts them.</summary>
-    public EngineCluster(
-        BoxSettings settings, ClusterKey key, Box box, Membership membership, WorkerThread worker,
-        SpscQueue<SpliceEvent> events, SpscQueue<SpliceCommand> fromReplication, SpscQueue<SpliceCommand> fromLiveness,
-        EngineStatus status, EngineEventRing report, Quiescence quiescence)
+    public EngineCluster(BoxSettings settings, ClusterKey key, EngineWorkers workers, EngineStatus status, EngineEventRing report)
     {
         _settings = settings;
-        _box = box;
-        _membership = membership;
-        _worker = worker;
-        _toWorker = fromLiveness;
+        _workers = workers;
         _status = status;
         if (settings.Peers.IsEmpty) return;
         ClusterKeys keys = new(key.Current, key.Next ?? []);
         Incarnation me = Incarnation.Create();
-        _replication = new ReplicationThread(settings, keys, me, box, worker, fromReplication, events, status, report, quiescence);
-        _liveness = new LivenessThread(settings, keys, me, box, membership, worker, _replication, fromLiveness, status, report);
+        _replication = new ReplicationThread(settings, keys, me, workers, status, report);
+        _liveness = new LivenessThread(settings, keys, me, workers, _replication, status, report);
     }
 
     /// <summary>Starts the threads.</summary>
@@ -58,21 +48,21 @@ public sealed class EngineCluster : IDisposable
             _liveness.SetReady();
             return;
         }
-        MembershipSlot slot = _membership.Prepare(out byte number)!;
+        MembershipSlot slot = LivenessBridge.Prepare(_workers.Memberships, out byte number)!;
         slot.Usable = _settings.IsProxy ? 1ul << _settings.Node : 0;
         slot.Live = 1ul << _settings.Node;
         slot.Table.Rebuild(slot.Usable);
-        _membership.Posted(number);
+        foreach (Membership membership in _workers.Memberships) membership.Posted(number);
         ref EngineHeader header = ref _status.Header;
         (header.MembershipVersion, header.Usable, header.Live) = (1, (long)slot.Usable, (long)slot.Live);
         Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
-        _cookies = new Timer(_ => _box.Cookies.Prepare(Clock.WallMs / 1000), null, 1000, 1000);
+        _cookies = new Timer(_ => _workers.PrepareCookies(), null, 1000, 1000);
     }
 
     /// <summary>True if there are other boxes.</summary>
     public bool HasPeers => _liveness is not null;
 
-    /// <summary>The worker left messages for replication.</summary>
+    /// <summary>A worker left messages for replication.</summary>
     public void WakeReplication() => _replication?.Wake();
 
     /// <summary>True once the peers' tables are here.</summary>
@@ -95,7 +85,7 @@ public sealed class EngineCluster : IDisposable
 
     private void Post(in SpliceCommand command)
     {
-        _toWorker.TryEnqueue(command);
-        _worker.Wake();
+        foreach (SpscQueue<SpliceCommand> queue in _workers.FromLiveness) queue.TryEnqueue(command);
+        _workers.Wake();
     }
 }

@@ -3,11 +3,15 @@ using Appliance.DataPath.Flow;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
 
 namespace Appliance.Control.Runtime;
 
-/// <summary>What <c>engine.json</c> in the run directory says: where the running engine's memory is.</summary>
-public sealed record EngineAddress(int Pid, long Incarnation, int Splices, string Flows, string Records, string Status, string Events);
+/// <summary>What <c>engine.json</c> in the run directory says: where the running engine's memory is. Flows and records hold one table per worker, of <c>Splices</c> each, in parts of equal length.</summary>
+public sealed record EngineAddress(int Pid, long Incarnation, int Splices, string Flows, string Records, string Status, string Events, int Workers = 1);
+
+/// <summary>One worker's tables, for reading.</summary>
+public readonly record struct SpliceTables(TableReader<SpliceRecord> Records, TableReader<RewriteEntry> Flows);
 
 /// <summary>
 /// An engine's shared files: splice entries, records, statistics, and the event ring to the
@@ -25,7 +29,7 @@ public sealed class EngineFiles : IDisposable
         Records = records;
         StatusRegion = status;
         Events = events;
-        Status = new EngineStatus(status.Address);
+        Status = new EngineStatus(status.Address, address.Workers);
     }
 
     /// <summary>Names and sizes.</summary>
@@ -49,15 +53,15 @@ public sealed class EngineFiles : IDisposable
     /// <summary>Path of the file that names the rest.</summary>
     public static string AddressPath(string runDirectory) => Path.Combine(runDirectory, "engine.json");
 
-    /// <summary>Creates an engine's files; announce them with <see cref="Announce"/>.</summary>
-    public static EngineFiles Create(long incarnation, int splices)
+    /// <summary>Creates an engine's files for workers with <paramref name="splices"/> each; announce them with <see cref="Announce"/>.</summary>
+    public static EngineFiles Create(long incarnation, int splices, int workers)
     {
         string name = $"appliance-{Environment.ProcessId}-{incarnation:x}";
-        SharedRegion flows = SharedRegion.Create(SharedDirectory, name + "-flows", SpliceTable.FlowBytes(splices));
-        SharedRegion records = SharedRegion.Create(SharedDirectory, name + "-records", SpliceTable.RecordBytes(splices));
-        SharedRegion status = SharedRegion.Create(SharedDirectory, name + "-status", EngineStatus.Bytes);
+        SharedRegion flows = SharedRegion.Create(SharedDirectory, name + "-flows", workers * PartBytes(SpliceTable.FlowBytes(splices)));
+        SharedRegion records = SharedRegion.Create(SharedDirectory, name + "-records", workers * PartBytes(SpliceTable.RecordBytes(splices)));
+        SharedRegion status = SharedRegion.Create(SharedDirectory, name + "-status", EngineStatus.BytesFor(workers));
         SharedRegion events = SharedRegion.Create(SharedDirectory, name + "-events", EngineEventRing.Bytes);
-        EngineAddress address = new(Environment.ProcessId, incarnation, splices, flows.Path!, records.Path!, status.Path!, events.Path!);
+        EngineAddress address = new(Environment.ProcessId, incarnation, splices, flows.Path!, records.Path!, status.Path!, events.Path!, workers);
         EngineFiles files = new(address, flows, records, status, events);
         ref EngineHeader header = ref files.Status.Header;
         header.Incarnation = incarnation;
@@ -67,10 +71,12 @@ public sealed class EngineFiles : IDisposable
     }
 
     /// <summary>Maps the announced engine's files read-only (the event ring writable: its reader's index stands in it); null if there is none.</summary>
-    public static EngineFiles? Open(string runDirectory)
+    public static EngineFiles? Open(string runDirectory) => ReadAddress(runDirectory) is { } address ? Open(address) : null;
+
+    /// <summary>The same, of an engine whose address is known.</summary>
+    public static EngineFiles? Open(EngineAddress address)
     {
-        EngineAddress? address = ReadAddress(runDirectory);
-        if (address is null) return null;
+        if (address.Workers is < 1 or > WorkerGroup.Max) return null;
         try
         {
             return new EngineFiles(
@@ -121,8 +127,23 @@ public sealed class EngineFiles : IDisposable
         File.Move(fresh, path, overwrite: true);
     }
 
-    /// <summary>The memory of the box.</summary>
-    public BoxMemory ToBoxMemory(ulong seed, Quiescence quiescence) => new(Flows.Address, Records.Address, Status.Statistics, seed, quiescence);
+    /// <summary>The memory of a worker's box.</summary>
+    public BoxMemory ToBoxMemory(int worker, ulong seed, Quiescence quiescence) =>
+        new(PartOf(Flows, worker).Address, PartOf(Records, worker).Address, Status.Workers[worker].Statistics, seed, quiescence);
+
+    /// <summary>The tables of all workers, for reading; null if one of them is not whole.</summary>
+    public SpliceTables[]? OpenTables()
+    {
+        var tables = new SpliceTables[Address.Workers];
+        for (int i = 0; i < tables.Length; i++)
+        {
+            (nint flows, long flowBytes) = PartOf(Flows, i);
+            (nint records, long recordBytes) = PartOf(Records, i);
+            if (TableReader<RewriteEntry>.Open(flows, flowBytes) is not { } entries || TableReader<SpliceRecord>.Open(records, recordBytes) is not { } splices) return null;
+            tables[i] = new SpliceTables(splices, entries);
+        }
+        return tables;
+    }
 
     /// <summary>Removes the names; mappings stay.</summary>
     public void Unlink()
@@ -134,5 +155,14 @@ public sealed class EngineFiles : IDisposable
     public void Dispose()
     {
         foreach (SharedRegion region in new[] { Flows, Records, StatusRegion, Events }) region.Dispose();
+    }
+
+    // Parts begin on pages.
+    private static long PartBytes(long bytes) => (bytes + 4095) & ~4095L;
+
+    private (nint Address, long Length) PartOf(SharedRegion region, int worker)
+    {
+        long length = region.Length / Address.Workers;
+        return (region.Address + (nint)(worker * length), length);
     }
 }

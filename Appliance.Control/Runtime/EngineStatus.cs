@@ -34,8 +34,8 @@ public struct EngineHeader
     /// <summary>Membership version, usable proxies, live boxes.</summary>
     public long MembershipVersion, Usable, Live;
 
-    /// <summary>Bytes that control threads have allocated since the engine ran; worker's, since its start.</summary>
-    public long ControlAllocated, WorkerAllocated;
+    /// <summary>Bytes that control threads have allocated since the engine ran.</summary>
+    public long ControlAllocated;
 }
 
 /// <summary>One port's counters, copied by its worker.</summary>
@@ -51,6 +51,37 @@ public struct PortStatus
         (ReceivedFrames, ReceivedBytes, SentFrames, SentBytes) = (c.ReceivedFrames, c.ReceivedBytes, c.SentFrames, c.SentBytes);
         (SendDrops, SendErrors, ReceiveDrops, Truncated) = (c.SendDrops, c.SendErrors, c.ReceiveDrops, c.Truncated);
     }
+
+    /// <summary>Adds what another worker's socket on the same port has counted.</summary>
+    public void Add(in PortStatus other)
+    {
+        ReceivedFrames += other.ReceivedFrames;
+        ReceivedBytes += other.ReceivedBytes;
+        SentFrames += other.SentFrames;
+        SentBytes += other.SentBytes;
+        SendDrops += other.SendDrops;
+        SendErrors += other.SendErrors;
+        ReceiveDrops += other.ReceiveDrops;
+        Truncated += other.Truncated;
+    }
+}
+
+/// <summary>One worker's part of the segment.</summary>
+public sealed class WorkerStatus(nint address)
+{
+    private const int PortsAt = 64, StatisticsAt = 256;
+
+    /// <summary>Bytes of the part.</summary>
+    public const int Bytes = (StatisticsAt + Statistics.BlockBytes + 4095) & -4096;
+
+    /// <summary>The data path's counters.</summary>
+    public Statistics Statistics { get; } = new(address + StatisticsAt);
+
+    /// <summary>Bytes that the worker has allocated on the managed heap since it started.</summary>
+    public ref long Allocated => ref MemoryNative.Ref<long>(address);
+
+    /// <summary>A port by link role.</summary>
+    public ref PortStatus Port(LinkRole role) => ref MemoryNative.Ref<PortStatus>(address + PortsAt + (int)role * Marshal.SizeOf<PortStatus>());
 }
 
 /// <summary>What this box knows of one peer, written by its liveness and replication threads.</summary>
@@ -73,27 +104,39 @@ public struct PeerStatus
 }
 
 /// <summary>
-/// The statistics segment: header, ports, peers, then the data path's <see cref="Statistics"/>. One writer per
-/// part, no locks, anybody may map it read-only.
+/// The statistics segment: header, peers, then each worker's ports and <see cref="Statistics"/>, which readers add up. One
+/// writer per part, no locks, anybody may map it read-only.
 /// </summary>
-public sealed class EngineStatus(nint address)
+public sealed class EngineStatus(nint address, int workers)
 {
     /// <summary>Layout number.</summary>
-    public const long CurrentMagic = 0x4150_504c_5354_4101;
+    public const long CurrentMagic = 0x4150_504c_5354_4102;
 
-    private const int PortsAt = 256, PeersAt = 512, StatisticsAt = 16384;
-
-    /// <summary>Bytes of the segment.</summary>
-    public const int Bytes = StatisticsAt + ((Statistics.BlockBytes + 4095) & -4096);
+    private const int PeersAt = 512, WorkersAt = 16384;
 
     /// <summary>The header.</summary>
     public ref EngineHeader Header => ref MemoryNative.Ref<EngineHeader>(address);
 
-    /// <summary>The data path's counters.</summary>
-    public Statistics Statistics { get; } = new(address + StatisticsAt);
+    /// <summary>The workers' parts.</summary>
+    public IReadOnlyList<WorkerStatus> Workers { get; } = [.. Enumerable.Range(0, workers).Select(i => new WorkerStatus(address + WorkersAt + (nint)i * WorkerStatus.Bytes))];
 
-    /// <summary>A port by link role.</summary>
-    public ref PortStatus Port(LinkRole role) => ref MemoryNative.Ref<PortStatus>(address + PortsAt + (int)role * Marshal.SizeOf<PortStatus>());
+    /// <summary>Bytes of the segment for so many workers.</summary>
+    public static long BytesFor(int workers) => WorkersAt + (long)workers * WorkerStatus.Bytes;
+
+    /// <summary>Adds the workers' counters up in <paramref name="sum"/>, which is cleared first.</summary>
+    public void Sum(Statistics sum)
+    {
+        sum.Clear();
+        foreach (WorkerStatus worker in Workers) sum.Add(worker.Statistics);
+    }
+
+    /// <summary>A port's counters, of all workers.</summary>
+    public PortStatus Port(LinkRole role)
+    {
+        PortStatus sum = default;
+        foreach (WorkerStatus worker in Workers) sum.Add(worker.Port(role));
+        return sum;
+    }
 
     /// <summary>A peer by node number.</summary>
     public ref PeerStatus Peer(int node) => ref MemoryNative.Ref<PeerStatus>(address + PeersAt + node * Marshal.SizeOf<PeerStatus>());

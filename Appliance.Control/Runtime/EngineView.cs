@@ -1,6 +1,3 @@
-using Appliance.DataPath.Flow;
-using Appliance.DataPath.State;
-
 namespace Appliance.Control.Runtime;
 
 /// <summary>
@@ -11,22 +8,18 @@ public sealed class EngineView : IDisposable
 {
     private readonly EngineFiles _files;
 
-    private EngineView(EngineFiles files, TableReader<SpliceRecord> records, TableReader<RewriteEntry> flows, EngineEventRing events)
+    private EngineView(EngineFiles files, SpliceTables[] tables, EngineEventRing events)
     {
         _files = files;
-        Records = records;
-        Flows = flows;
+        Tables = tables;
         Events = events;
     }
 
     /// <summary>Whose files these are.</summary>
     public EngineAddress Address => _files.Address;
 
-    /// <summary>Splice records.</summary>
-    public TableReader<SpliceRecord> Records { get; }
-
-    /// <summary>Directed entries.</summary>
-    public TableReader<RewriteEntry> Flows { get; }
+    /// <summary>Splices, of each worker.</summary>
+    public IReadOnlyList<SpliceTables> Tables { get; }
 
     /// <summary>Events to be logged.</summary>
     public EngineEventRing Events { get; }
@@ -46,11 +39,10 @@ public sealed class EngineView : IDisposable
     public static EngineView? Open(string runDirectory)
     {
         if (EngineFiles.Open(runDirectory) is not { } files) return null;
-        var records = TableReader<SpliceRecord>.Open(files.Records.Address, files.Records.Length);
-        var flows = TableReader<RewriteEntry>.Open(files.Flows.Address, files.Flows.Length);
+        SpliceTables[]? tables = files.OpenTables();
         EngineEventRing? events = EngineEventRing.Attach(files.Events);
-        bool whole = files.Status.Header.Magic == EngineStatus.CurrentMagic && files.StatusRegion.Length >= EngineStatus.Bytes;
-        if (whole && records is not null && flows is not null && events is not null) return new EngineView(files, records, flows, events);
+        bool whole = files.Status.Header.Magic == EngineStatus.CurrentMagic && files.StatusRegion.Length >= EngineStatus.BytesFor(files.Address.Workers);
+        if (whole && tables is not null && events is not null) return new EngineView(files, tables, events);
         files.Dispose();
         return null;
     }

@@ -21,6 +21,9 @@ public sealed class LinuxHostFacts : IHostFacts
     }
 
     /// <inheritdoc/>
+    public int Processors => Environment.ProcessorCount;
+
+    /// <inheritdoc/>
     public bool HasInterface(string name) => _names.Contains(name);
 
     /// <inheritdoc/>

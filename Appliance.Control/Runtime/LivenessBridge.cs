@@ -8,16 +8,22 @@ using Membership = Appliance.DataPath.Paths.Membership;
 namespace Appliance.Control.Runtime;
 
 /// <summary>
-/// Turns what liveness reports into what the worker and replication must know: a membership
-/// (owner table built here, swapped by the worker) before the death that it follows from, the
+/// Turns what liveness reports into what the workers and replication must know: a membership
+/// (owner table built here, swapped by each worker) before the death that it follows from, the
 /// set of boxes that replication waits for, verdicts after a pause. I/O-free; one thread.
 /// </summary>
-public sealed class LivenessBridge(LivenessCore core, byte self, Membership membership, SpscQueue<SpliceCommand> toWorker)
+public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] memberships, SpscQueue<SpliceCommand>[] toWorkers)
 {
     private readonly byte[] _factors = new byte[NodeIds.Max];
     private ulong _usable, _live, _linked, _died;
     private uint _version;
     private bool _dirty;
+
+    /// <summary>For a box with one worker.</summary>
+    public LivenessBridge(LivenessCore core, byte self, Membership membership, SpscQueue<SpliceCommand> toWorker)
+        : this(core, self, [membership], [toWorker])
+    {
+    }
 
     /// <summary>Peers that live, as last told; replication's <see cref="Replicator.SetLive"/> is the caller's to call.</summary>
     public ulong LivePeers => core.Alive;
@@ -25,10 +31,10 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
     /// <summary>Called for every report, after the bridge has acted on it.</summary>
     public Action<LivenessEvent>? Reported { get; set; }
 
-    /// <summary>True if a command was posted since the caller cleared it: wake the worker.</summary>
+    /// <summary>True if a command was posted since the caller cleared it: wake the workers.</summary>
     public bool MustWake { get; set; }
 
-    /// <summary>Takes all reports, and posts what follows from them as far as the worker has room. Call after each step of the core.</summary>
+    /// <summary>Takes all reports, and posts what follows from them as far as the workers have room. Call after each step of the core.</summary>
     public void Pump()
     {
         while (core.TryTake(out LivenessEvent report))
@@ -58,7 +64,7 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
     public void UpdateFactors()
     {
         for (byte node = 0; node < NodeIds.Max; node++) _factors[node] = node == self ? OwnFactor : FactorOf(node);
-        membership.SetFactors(_factors);
+        memberships[0].SetFactors(_factors);
     }
 
     /// <summary>This box's own workload factor (1..255).</summary>
@@ -70,8 +76,8 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
         ulong linked = core.UsableOn(Links.External) & core.UsableOn(Links.Internal);
         if (core.Table != _usable || live != _live || linked != _linked || (uint)core.TableVersion != _version)
         {
-            MembershipSlot? slot = membership.Prepare(out byte number);
-            // The worker has not taken the last one yet: again at the next call.
+            MembershipSlot? slot = Prepare(memberships, out byte number);
+            // Some worker has not taken the last one yet: again at the next call.
             if (slot is null) return;
             slot.Usable = core.Table;
             slot.Live = live;
@@ -81,7 +87,7 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
             _factors.CopyTo(slot.Factors, 0);
             if (slot.Table.Usable != slot.Usable || slot.Usable == 0) slot.Table.Rebuild(slot.Usable);
             (_usable, _live, _linked, _version) = (slot.Usable, live, linked, slot.Version);
-            membership.Posted(number);
+            foreach (Membership membership in memberships) membership.Posted(number);
             Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
         }
         for (byte node = 0; _died != 0; node++)
@@ -93,11 +99,22 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership memb
         _dirty = false;
     }
 
+    /// <summary>The slot to fill in for workers that share their slots; null while one of them has not taken the last.</summary>
+    public static MembershipSlot? Prepare(Membership[] memberships, out byte number)
+    {
+        number = 0;
+        foreach (Membership membership in memberships)
+        {
+            if (!membership.IsTaken) return null;
+        }
+        return memberships[0].Prepare(out number);
+    }
+
     private byte FactorOf(byte node) => core.Peer(node) is { } peer ? (byte)Math.Clamp(peer.Last.Workload >> 8, 1, 255) : (byte)255;
 
     private void Post(in SpliceCommand command)
     {
-        toWorker.TryEnqueue(command);
+        foreach (SpscQueue<SpliceCommand> queue in toWorkers) queue.TryEnqueue(command);
         MustWake = true;
     }
 }

@@ -3,15 +3,12 @@ using Appliance.Control.Model;
 using Appliance.Control.Replication;
 using Appliance.Control.Sealing;
 using Appliance.DataPath.Memory;
-using Appliance.DataPath.Paths;
 using Appliance.DataPath.Port;
-using Appliance.DataPath.State;
-using Membership = Appliance.DataPath.Paths.Membership;
 
 namespace Appliance.Control.Runtime;
 
 /// <summary>
-/// The thread of liveness: beats on every link while the worker advances, what peers' beats say, told deaths (the
+/// The thread of liveness: beats on every link while all workers advance, what peers' beats say, told deaths (the
 /// bell, refused datagrams, carrier), and the membership that follows. Beats have sockets of their own and never wait behind data.
 /// </summary>
 public sealed class LivenessThread : IBeatOutput, IDisposable
@@ -20,8 +17,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private const long AloneAfterNs = 300_000_000, FactorsEveryNs = 50_000_000, CookiesEveryNs = 1_000_000_000;
 
     private readonly BoxSettings _settings;
-    private readonly WorkerThread _worker;
-    private readonly Box _box;
+    private readonly EngineWorkers _workers;
     private readonly ReplicationThread _replication;
     private readonly EngineStatus _status;
     private readonly EngineEventRing _report;
@@ -45,12 +41,10 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
 
     /// <summary>Opens all sockets.</summary>
     public LivenessThread(
-        BoxSettings settings, ClusterKeys keys, Incarnation me, Box box, Membership membership, WorkerThread worker, ReplicationThread replication,
-        SpscQueue<SpliceCommand> toWorker, EngineStatus status, EngineEventRing report)
+        BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, ReplicationThread replication, EngineStatus status, EngineEventRing report)
     {
         _settings = settings;
-        _worker = worker;
-        _box = box;
+        _workers = workers;
         _replication = replication;
         _status = status;
         _report = report;
@@ -71,7 +65,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             Misses = settings.HeartbeatMisses,
         };
         _core = new LivenessCore(options, me, keys, this, Clock.Now);
-        _bridge = new LivenessBridge(_core, settings.Node, membership, toWorker) { Reported = OnReport };
+        _bridge = new LivenessBridge(_core, settings.Node, workers.Memberships, workers.FromLiveness) { Reported = OnReport };
         _bell = new DeathBell(settings.Node, _peers, me, keys, settings.SyncAddress, BellPort, Told);
         foreach (PeerBox peer in settings.Peers) _bell.AddPeer(peer.Id, peer.Address, BellPort);
         _waiter = new Waiter([_links[0].PollHandle, _links[1].PollHandle, _sync.PollHandle, _monitor.Handle]);
@@ -135,8 +129,8 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         while (!_stop)
         {
             long now = Clock.Now;
-            if (now - _worker.ProgressAt < _core.BoundNs) _core.WorkersAdvanced(now);
-            if (_worker.TakePause() is var away and > 0) _core.AskAfterPause(away, now);
+            if (now - _workers.ProgressAt < _core.BoundNs) _core.WorkersAdvanced(now);
+            if (_workers.TakePause() is var away and > 0) _core.AskAfterPause(away, now);
             SetLocal(now);
             TakeTold(now);
             for (byte link = 0; link < _links.Length; link++)
@@ -151,14 +145,14 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             if (now >= factorsAt)
             {
                 factorsAt = now + FactorsEveryNs;
-                _bridge.OwnFactor = (byte)Math.Max(_worker.Workload >> 8, 1);
+                _bridge.OwnFactor = (byte)Math.Max(_workers.Workload >> 8, 1);
                 _bridge.UpdateFactors();
                 WriteStatus();
             }
             if (now >= cookiesAt)
             {
                 cookiesAt = now + CookiesEveryNs;
-                _box.Cookies.Prepare(Clock.WallMs / 1000);
+                _workers.PrepareCookies();
             }
             _waiter.Wait(Math.Max(next - Clock.Now, 0));
         }
@@ -169,7 +163,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         if (_bridge.MustWake)
         {
             _bridge.MustWake = false;
-            _worker.Wake();
+            _workers.Wake();
         }
         ulong live = _bridge.LivePeers;
         if (live == _live) return;
@@ -188,7 +182,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         if (_ready) flags |= NodeFlags.Ready;
         if (_leaving) flags |= NodeFlags.Leaving;
         _beatKind++;
-        _core.SetLocal(new LocalState { Flags = flags, Workload = _worker.Workload });
+        _core.SetLocal(new LocalState { Flags = flags, Workload = _workers.Workload });
     }
 
     private void TakeTold(long now)

@@ -17,7 +17,7 @@ namespace Appliance.Control.Runtime;
 public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
 {
     /// <summary>Handshake identity in front of each chunk of owned bytes: addresses, ports, a, b, cookie options.</summary>
-    private const int OwnedHeader = 16 + 16 + 2 + 2 + 4 + 4 + 1;
+    internal const int OwnedHeader = 16 + 16 + 2 + 2 + 4 + 4 + 1, OwnedClientPort = 32;
 
     private const int OwnedChunk = RecordCodec.MaxOwnedBytes - OwnedHeader;
     private const int OwnedSlots = 1024, MaxQuestions = 4096, LookSlots = 256;
@@ -188,6 +188,8 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     {
         ownedSequence = 0;
         owned = default;
+        // The last record stood in the last slot.
+        if (cursor == long.MaxValue) return SourceResult.End;
         int at = (int)cursor;
         int count = _splices.Walk(ref at, _found, LookSlots);
         bool end = at == 0;

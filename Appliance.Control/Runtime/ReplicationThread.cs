@@ -3,13 +3,12 @@ using Appliance.Control.Replication;
 using Appliance.Control.Sealing;
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Port;
-using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
 
 namespace Appliance.Control.Runtime;
 
 /// <summary>
-/// The thread of replication: the worker's messages out, peers' records in, as they come; sleeps in
+/// The thread of replication: the workers' messages out, peers' records in, as they come; sleeps in
 /// poll. Reads the splice tables without locks (for full transfers and questions), hence reports to <see cref="Quiescence"/>.
 /// </summary>
 public sealed class ReplicationThread : IDisposable
@@ -18,8 +17,8 @@ public sealed class ReplicationThread : IDisposable
 
     private readonly UdpPeerSocket _socket;
     private readonly Replicator _replicator;
-    private readonly RecordBridge _bridge;
-    private readonly WorkerThread _worker;
+    private readonly RecordBridge[] _bridges;
+    private readonly EngineWorkers _workers;
     private readonly EngineStatus _status;
     private readonly EngineEventRing _report;
     private readonly ulong _peers;
@@ -27,32 +26,29 @@ public sealed class ReplicationThread : IDisposable
     private readonly int _reader;
     private readonly Waiter _waiter;
     private readonly Thread _thread;
-    private readonly DataPath.Memory.SpscQueue<SpliceEvent> _fromWorker;
     private ulong _live, _applied;
     private long _lost;
     private bool _wasRefilled;
     private volatile bool _stop, _refilled;
 
-    /// <summary>Opens the socket and composes bridge and replicator.</summary>
-    public ReplicationThread(
-        BoxSettings settings, ClusterKeys keys, Incarnation me, Box box, WorkerThread worker,
-        DataPath.Memory.SpscQueue<SpliceCommand> toWorker, DataPath.Memory.SpscQueue<SpliceEvent> fromWorker, EngineStatus status, EngineEventRing report, Quiescence quiescence)
+    /// <summary>Opens the socket and composes bridges, one per worker, and replicator.</summary>
+    public ReplicationThread(BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, EngineStatus status, EngineEventRing report)
     {
-        _worker = worker;
-        _fromWorker = fromWorker;
+        _workers = workers;
         _status = status;
         _report = report;
-        _quiescence = quiescence;
-        _reader = quiescence.Register();
+        _quiescence = workers.Quiescence;
+        _reader = _quiescence.Register();
         _socket = new UdpPeerSocket(settings.SyncAddress, UdpPeerSocket.DefaultPort);
         foreach (PeerBox peer in settings.Peers)
         {
             _peers |= 1ul << peer.Id;
             _socket.AddPeer(peer.Id, peer.Address, UdpPeerSocket.DefaultPort);
         }
-        _bridge = new RecordBridge(box.Splices, box.Handshakes, toWorker, fromWorker, () => Drain(toWorker));
-        _replicator = new Replicator(settings.Node, _peers, me, keys, _bridge, _bridge, _socket);
-        _bridge.Connect(_replicator);
+        _bridges = [.. workers.All.Select(w => new RecordBridge(w.Box.Splices, w.Box.Handshakes, w.FromReplication, w.Events, () => Drain(w)))];
+        RecordRouter router = new(_bridges);
+        _replicator = new Replicator(settings.Node, _peers, me, keys, router, router, _socket);
+        foreach (RecordBridge bridge in _bridges) bridge.Connect(_replicator);
         _waiter = new Waiter([_socket.PollHandle]);
         _thread = new Thread(Run) { Name = "replication", IsBackground = true, Priority = ThreadPriority.AboveNormal };
     }
@@ -75,7 +71,7 @@ public sealed class ReplicationThread : IDisposable
         _waiter.Wake();
     }
 
-    /// <summary>The worker left messages.</summary>
+    /// <summary>A worker left messages.</summary>
     public void Wake() => _waiter.Wake();
 
     /// <inheritdoc/>
@@ -87,7 +83,7 @@ public sealed class ReplicationThread : IDisposable
         _waiter.Dispose();
         _replicator.Dispose();
         _socket.Dispose();
-        _bridge.Dispose();
+        foreach (RecordBridge bridge in _bridges) bridge.Dispose();
     }
 
     private void Run()
@@ -100,21 +96,17 @@ public sealed class ReplicationThread : IDisposable
             _quiescence.Report(_reader);
             long now = Clock.Now;
             int work = TakeLive(now) ? 1 : 0;
-            for (int i = 0; i < 256 && _bridge.HasRoom; i++, work++)
+            for (int i = 0; i < 256 && HaveRoom(); i++, work++)
             {
                 int length = _socket.Receive(datagram);
                 if (length <= 0) break;
                 _replicator.Receive(datagram.AsSpan(0, length), now);
             }
-            work += _bridge.Pump(now);
+            foreach (RecordBridge bridge in _bridges) work += bridge.Pump(now);
             RepairLosses(now);
             long next = _replicator.Step(now);
             Volatile.Write(ref _refused, _refused | _socket.TakeRefused());
-            if (_bridge.MustWake || !_bridge.HasRoom)
-            {
-                _bridge.MustWake = false;
-                _worker.Wake();
-            }
+            WakeWorkers();
             _refilled = _replicator.IsRefilled;
             if (now >= statusAt)
             {
@@ -127,31 +119,52 @@ public sealed class ReplicationThread : IDisposable
         }
     }
 
+    private bool HaveRoom()
+    {
+        foreach (RecordBridge bridge in _bridges)
+        {
+            if (!bridge.HasRoom) return false;
+        }
+        return true;
+    }
+
+    private void WakeWorkers()
+    {
+        for (int i = 0; i < _bridges.Length; i++)
+        {
+            if (!_bridges[i].MustWake && _bridges[i].HasRoom) continue;
+            _bridges[i].MustWake = false;
+            _workers.All[i].Thread.Wake();
+        }
+    }
+
     private bool TakeLive(long now)
     {
         ulong live = Volatile.Read(ref _live);
         if (live == _applied) return false;
         _applied = live;
         _replicator.SetLive(live, now);
-        _bridge.OnLive(live);
+        foreach (RecordBridge bridge in _bridges) bridge.OnLive(live);
         return true;
     }
 
-    // Messages of the worker that found no room are nowhere else: the peers get the whole tables again.
+    // Messages of a worker that found no room are nowhere else: the peers get the whole tables again.
     private void RepairLosses(long now)
     {
-        if (_fromWorker.Lost == _lost) return;
-        _lost = _fromWorker.Lost;
+        long lost = 0;
+        foreach (EngineWorker worker in _workers.All) lost += worker.Events.Lost;
+        if (lost == _lost) return;
+        _lost = lost;
         _replicator.SetLive(0, now);
         _replicator.SetLive(_applied, now);
     }
 
     // A peer's question must see what was imported before it: the worker is woken, and waited for, shortly.
-    private void Drain(DataPath.Memory.SpscQueue<SpliceCommand> toWorker)
+    private static void Drain(EngineWorker worker)
     {
         long until = Clock.Now + DrainWaitNs;
-        _worker.Wake();
-        while (toWorker.Count > 0 && Clock.Now < until) Thread.Yield();
+        worker.Thread.Wake();
+        while (worker.FromReplication.Count > 0 && Clock.Now < until) Thread.Yield();
     }
 
     private void WriteStatus(long now)

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.InteropServices;
 
 namespace Appliance.Control.Runtime;
@@ -16,6 +17,7 @@ internal static unsafe class SchedulingNative
     private const long SetAttributes = 314;
     private const uint Fifo = 1;
     private const ulong ShortestSliceNs = 100_000;
+    private const int MaskWords = 16;
 
     /// <summary>Applies to the calling thread; <paramref name="priority"/> counts at real-time priority only.</summary>
     public static void RunSoon(int priority)
@@ -28,12 +30,29 @@ internal static unsafe class SchedulingNative
         _ = syscall(SetAttributes, 0, &attributes, 0);
     }
 
-    /// <summary>Keeps the calling thread on one processor, counted from 0 among the first 64.</summary>
-    public static void Pin(int processor)
+    /// <summary>Keeps the calling thread on one of the processors that it may use now, counted from 0; beyond the last from the first again.</summary>
+    public static void Pin(int number)
     {
-        ulong mask = 1ul << processor;
-        _ = sched_setaffinity(0, sizeof(ulong), &mask);
+        ulong* mask = stackalloc ulong[MaskWords];
+        new Span<ulong>(mask, MaskWords).Clear();
+        if (sched_getaffinity(0, MaskWords * sizeof(ulong), mask) != 0) return;
+        int allowed = 0;
+        for (int i = 0; i < MaskWords; i++) allowed += BitOperations.PopCount(mask[i]);
+        if (allowed == 0) return;
+        number %= allowed;
+        for (int processor = 0; ; processor++)
+        {
+            if ((mask[processor / 64] >> (processor % 64) & 1) == 0 || number-- > 0) continue;
+            new Span<ulong>(mask, MaskWords).Clear();
+            mask[processor / 64] = 1ul << (processor % 64);
+            _ = sched_setaffinity(0, MaskWords * sizeof(ulong), mask);
+            return;
+        }
     }
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int sched_getaffinity(int thread, nuint size, ulong* mask);
 
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

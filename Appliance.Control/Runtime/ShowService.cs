@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Appliance.Control.Model;
+using Appliance.DataPath.Flow;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -16,6 +17,7 @@ public sealed class ShowService
     private readonly Configuration _configuration;
     private readonly CompiledConfiguration _compiled;
     private readonly Dictionary<uint, string> _services = [];
+    private readonly Statistics _sum = Statistics.Private();
 
     /// <summary>For what runs.</summary>
     public ShowService(Configuration configuration, CompiledConfiguration compiled)
@@ -51,7 +53,8 @@ public sealed class ShowService
                 Peers(document, engine);
                 break;
             case "counters":
-                Counters(document, engine.Status.Statistics, query.All);
+                engine.Status.Sum(_sum);
+                Counters(document, _sum, query.All);
                 break;
             default:
                 Ports(document, engine.Status);
@@ -60,7 +63,7 @@ public sealed class ShowService
         return query.Filter is { Length: > 0 } text ? Filtered(document, text) : document;
     }
 
-    private SpliceListing Listing(EngineView engine) => new(engine.Records, engine.Flows, id => _services.GetValueOrDefault(id, "unknown"), Node);
+    private SpliceListing Listing(EngineView engine) => new(engine.Tables, id => _services.GetValueOrDefault(id, "unknown"), Node);
 
     private string Node(byte node) => node < _compiled.Box.Nodes.Length ? _compiled.Box.Nodes[node] : "none";
 
@@ -68,7 +71,7 @@ public sealed class ShowService
     {
         var perService = new Dictionary<uint, long>();
         var perReal = new Dictionary<(uint, IpAddr, ushort), long>();
-        Listing(engine).Walk((in SpliceRecord record) =>
+        Listing(engine).Walk((in SpliceRecord record, TableReader<RewriteEntry> _) =>
         {
             perService[record.Service] = perService.GetValueOrDefault(record.Service) + 1;
             (uint, IpAddr, ushort) real = (record.Pool, record.Real, record.RealPort);
@@ -115,7 +118,7 @@ public sealed class ShowService
         document["usableProxies"] = Names(header.Usable);
         document["liveBoxes"] = Names(header.Live);
         var held = new long[NodeIds.Max];
-        Listing(engine).Walk((in SpliceRecord record) => held[record.Origin % NodeIds.Max]++);
+        Listing(engine).Walk((in SpliceRecord record, TableReader<RewriteEntry> _) => held[record.Origin % NodeIds.Max]++);
         document["recordsOwn"] = held[_compiled.Box.Node];
         var peers = new JsonArray();
         foreach (PeerBox peer in _compiled.Box.Peers)

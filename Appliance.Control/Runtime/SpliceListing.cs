@@ -6,14 +6,14 @@ using Appliance.DataPath.Wire;
 
 namespace Appliance.Control.Runtime;
 
-/// <summary>What is done with each splice that a walk meets.</summary>
-internal delegate void SpliceVisitor(in SpliceRecord record);
+/// <summary>What is done with each splice that a walk meets; its entries stand in <paramref name="flows"/>.</summary>
+internal delegate void SpliceVisitor(in SpliceRecord record, TableReader<RewriteEntry> flows);
 
 /// <summary>
-/// Splices out of the tables that an engine shares: walked slice by slice, each record copied under its
+/// Splices out of the tables that an engine's workers share: walked slice by slice, each record copied under its
 /// seqlock, never the whole table at once. What is opened or closed meanwhile may be in it or not.
 /// </summary>
-public sealed class SpliceListing(TableReader<SpliceRecord> records, TableReader<RewriteEntry> flows, Func<uint, string> serviceName, Func<byte, string> nodeName)
+public sealed class SpliceListing(IReadOnlyList<SpliceTables> workers, Func<uint, string> serviceName, Func<byte, string> nodeName)
 {
     /// <summary>Splices on a page.</summary>
     public const int PageSize = 50;
@@ -26,13 +26,13 @@ public sealed class SpliceListing(TableReader<SpliceRecord> records, TableReader
         long first = (page - 1L) * PageSize, matching = 0, total = 0;
         var states = new long[(int)SpliceState.Reset + 1];
         var rows = new JsonArray();
-        Walk((in SpliceRecord record) =>
+        Walk((in SpliceRecord record, TableReader<RewriteEntry> flows) =>
         {
             total++;
             string service = serviceName(record.Service);
             if (!filter.Matches(record, service)) return;
             states[(int)record.State % states.Length]++;
-            if (matching >= first && rows.Count < PageSize) rows.Add(Row(record, service, now));
+            if (matching >= first && rows.Count < PageSize) rows.Add(Row(record, flows, service, now));
             matching++;
         });
         var byState = new JsonObject();
@@ -51,23 +51,26 @@ public sealed class SpliceListing(TableReader<SpliceRecord> records, TableReader
     /// <summary>Calls <paramref name="visit"/> for every splice.</summary>
     internal void Walk(SpliceVisitor visit)
     {
-        int cursor = 0;
         var found = new int[Slice];
-        do
+        foreach ((TableReader<SpliceRecord> records, TableReader<RewriteEntry> flows) in workers)
         {
-            int count = records.Walk(ref cursor, found, Slice);
-            for (int i = 0; i < count; i++)
+            int cursor = 0;
+            do
             {
-                if (TryRead(records, found[i], out SpliceRecord record)) visit(record);
+                int count = records.Walk(ref cursor, found, Slice);
+                for (int i = 0; i < count; i++)
+                {
+                    if (TryRead(records, found[i], out SpliceRecord record)) visit(record, flows);
+                }
             }
+            while (cursor != 0);
         }
-        while (cursor != 0);
     }
 
     /// <summary>"address:port", with brackets around IPv6.</summary>
     internal static string Endpoint(IpAddr address, ushort port) => address.IsV4 ? $"{address}:{port}" : $"[{address}]:{port}";
 
-    private JsonObject Row(in SpliceRecord record, string service, long now)
+    private JsonObject Row(in SpliceRecord record, TableReader<RewriteEntry> flows, string service, long now)
     {
         _ = TryRead(flows, record.ToServer, out RewriteEntry up);
         _ = TryRead(flows, record.ToClient, out RewriteEntry down);

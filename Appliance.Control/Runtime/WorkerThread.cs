@@ -18,6 +18,7 @@ public sealed class WorkerThread : IDisposable
     private readonly Worker _worker;
     private readonly FramePort[] _ports;
     private readonly EngineStatus _status;
+    private readonly int _number;
     private readonly Quiescence _quiescence;
     private readonly int _reader;
     private readonly Waiter _waiter;
@@ -30,16 +31,17 @@ public sealed class WorkerThread : IDisposable
     public WorkerThread(Worker worker, FramePort[] ports, SpscQueue<SpliceEvent> events, EngineStatus status, Quiescence quiescence)
     {
         _worker = worker;
+        _number = worker.Box.Worker;
         _ports = ports;
         _events = events;
         _status = status;
         _quiescence = quiescence;
         _reader = quiescence.Register();
         _waiter = new Waiter([.. ports.Select(p => p.PollHandle)]);
-        _thread = new Thread(Run) { Name = "worker", IsBackground = true, Priority = ThreadPriority.AboveNormal };
+        _thread = new Thread(Run) { Name = $"worker {_number}", IsBackground = true, Priority = ThreadPriority.AboveNormal };
     }
 
-    /// <summary>Keeps the worker on the first processor; set before <see cref="Start"/>.</summary>
+    /// <summary>Keeps the worker on the processor of its number among those allowed; set before <see cref="Start"/>.</summary>
     public bool Pinned { get; init; }
 
     /// <summary>Called after a cycle that left messages for replication.</summary>
@@ -78,7 +80,7 @@ public sealed class WorkerThread : IDisposable
     private void Run()
     {
         SchedulingNative.RunSoon(SchedulingNative.Worker);
-        if (Pinned) SchedulingNative.Pin(0);
+        if (Pinned) SchedulingNative.Pin(_number);
         long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue, allocated = GC.GetAllocatedBytesForCurrentThread();
         while (!_stop)
         {
@@ -108,17 +110,17 @@ public sealed class WorkerThread : IDisposable
 
     private void WriteStatus(long allocatedAtStart)
     {
+        WorkerStatus status = _status.Workers[_number];
         for (int i = 0; i < _ports.Length; i++)
         {
             if (_ports[i] is AfPacketPort packets) packets.ReadDrops();
-            _status.Port((LinkRole)i).Set(_ports[i].Counters);
+            status.Port((LinkRole)i).Set(_ports[i].Counters);
         }
         long free = ushort.MaxValue - Math.Min(_stalledNs * ushort.MaxValue / StatusEveryNs, ushort.MaxValue);
         Workload = (ushort)((Workload * 3 + free) / 4);
         _stalledNs = 0;
-        ref EngineHeader header = ref _status.Header;
-        header.UpdatedWallMs = Clock.WallMs;
-        header.WorkerAllocated = GC.GetAllocatedBytesForCurrentThread() - allocatedAtStart;
+        _status.Header.UpdatedWallMs = Clock.WallMs;
+        status.Allocated = GC.GetAllocatedBytesForCurrentThread() - allocatedAtStart;
     }
 }
 

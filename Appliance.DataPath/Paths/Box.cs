@@ -20,10 +20,14 @@ public sealed class Box : ISpliceHost, IDisposable
     private readonly HeadBuffers _buffers;
     private readonly ulong _clusterSeed;
 
-    /// <summary>A box on two ports (external, internal), with messages to <paramref name="events"/>.</summary>
-    public Box(BoxConfig config, BoxMemory memory, FramePort[] ports, Membership membership, SpscQueue<SpliceEvent> events, long now, long wallMs)
+    /// <summary>A box on two ports (external, internal), with messages to <paramref name="events"/>; worker <paramref name="worker"/> of <paramref name="group"/>, or without others.</summary>
+    public Box(
+        BoxConfig config, BoxMemory memory, FramePort[] ports, Membership membership, SpscQueue<SpliceEvent> events, long now, long wallMs,
+        WorkerGroup? group = null, int worker = 0)
     {
         Config = config;
+        Group = group ?? new WorkerGroup(config, 1, wallMs);
+        Worker = worker;
         Services = config.Services;
         Membership = membership;
         Events = events;
@@ -36,22 +40,27 @@ public sealed class Box : ISpliceHost, IDisposable
         Splices = new SpliceTable(memory.Flows, memory.Records, config.Splices, memory.Seed, memory.Quiescence);
         _buffers = new HeadBuffers(config.Handshakes, config.HandshakesPerSource);
         Handshakes = new HandshakeTable(config.Handshakes, _buffers, memory.Seed, now);
-        Cookies = new CookieKeys(config.ClusterKey, wallMs / 1000);
-        Health = new RealHealth();
         Joiner = new SpliceJoiner(this, Handshakes, Splices);
-        Backends = new BackendConnector(this, Handshakes, Splices, Health, Joiner);
-        Client = new ClientHandshaker(this, Handshakes, Cookies, Backends);
+        Backends = new BackendConnector(this, Handshakes, Splices, Group.Health, Joiner);
+        Client = new ClientHandshaker(this, Handshakes, Group.Cookies, Backends);
         Closes = new CloseTracker(this, Splices);
         Sweeper = new SpliceSweeper(this, Splices);
-        Local = new LocalPath(config, Egress);
+        Local = new LocalPath(config, Egress, answers: worker == 0);
         Proxy = new ProxyPath(this);
         Sharer = new SharerPath(this);
         Prober = new Prober(this);
         Peers = new PeerMessages(this);
+        Handovers = new Handovers(this);
     }
 
     /// <summary>What it was built from.</summary>
     public BoxConfig Config { get; }
+
+    /// <summary>What it shares with the box's other workers.</summary>
+    public WorkerGroup Group { get; }
+
+    /// <summary>Its number among them.</summary>
+    public int Worker { get; }
 
     /// <summary>Services.</summary>
     public ServiceTable Services { get; }
@@ -78,10 +87,7 @@ public sealed class Box : ISpliceHost, IDisposable
     public HandshakeTable Handshakes { get; }
 
     /// <summary>Cookie keys; prepared off the packet path.</summary>
-    public CookieKeys Cookies { get; }
-
-    /// <summary>Passive health of backends.</summary>
-    public RealHealth Health { get; }
+    public CookieKeys Cookies => Group.Cookies;
 
     internal SpliceJoiner Joiner { get; }
 
@@ -102,6 +108,9 @@ public sealed class Box : ISpliceHost, IDisposable
     internal Prober Prober { get; }
 
     internal PeerMessages Peers { get; }
+
+    /// <summary>Frames from and to the box's other workers.</summary>
+    public Handovers Handovers { get; }
 
     /// <summary>While a reassembled packet is sent on: the size of its largest fragment, and its identification.</summary>
     internal int RefragmentTo { get; set; }
@@ -161,7 +170,7 @@ public sealed class Box : ISpliceHost, IDisposable
     {
         Statistics[Counter.Received]++;
         Statistics[Counter.ReceivedBytes] += frame.Length;
-        DropReason reason = Walk(role, frame);
+        DropReason reason = Walk(role, frame, landed: true);
         if (reason != DropReason.None) Statistics.Drop(reason);
         return reason;
     }
@@ -217,6 +226,7 @@ public sealed class Box : ISpliceHost, IDisposable
         Statistics[Counter.HandshakesActive] = Handshakes.Count;
         Statistics[Counter.HeadBuffersInUse] = _buffers.InUse;
         Statistics[Counter.EventsLost] = Events.Lost;
+        Handovers.Wake();
     }
 
     /// <inheritdoc/>
@@ -237,13 +247,13 @@ public sealed class Box : ISpliceHost, IDisposable
         Egress.HopTo(direction == FlowDirection.ToServer ? LinkRole.Internal : LinkRole.External, destination);
 
     /// <inheritdoc/>
-    public PoolProfile ProfileOf(Service service) => Prober.ProfileOf(service);
+    public PoolProfile ProfileOf(Service service) => Group.Profiles.Of(service);
 
     /// <inheritdoc/>
-    public bool TryGetProfile(IpAddr real, ushort port, out PoolProfile profile) => Prober.TryGet(real, port, out profile);
+    public bool TryGetProfile(IpAddr real, ushort port, out PoolProfile profile) => Group.Profiles.TryGet(real, port, out profile);
 
     /// <summary>True once every backend has said what it offers.</summary>
-    public bool IsProfiled => Prober.IsComplete;
+    public bool IsProfiled => Group.Profiles.IsComplete;
 
     /// <summary>Hash that names a flow's owner, the same on every box.</summary>
     public ulong OwnerHash(IpAddr client, ushort port) => FlowKey.HashEndpoint(client, port, _clusterSeed);
@@ -306,22 +316,28 @@ public sealed class Box : ISpliceHost, IDisposable
         _buffers.Dispose();
     }
 
-    private DropReason Walk(LinkRole role, in FrameRef frame)
+    /// <summary>The walk of a frame that <paramref name="landed"/> here, or that another worker gave; uncounted.</summary>
+    internal DropReason Walk(LinkRole role, in FrameRef frame, bool landed)
     {
         if (!Packet.TryParse(frame.Bytes, out Packet packet, out DropReason reason)) return reason;
         BoxLink link = Config.Links[(int)role];
         MacAddress destination = packet.DestinationMac;
         bool unicast = link.TryGetMark(destination, out FrameMark mark);
         if (!unicast && !destination.IsGroup) return DropReason.NotForUs;
-        if (packet.Layout.Kind == NetworkKind.Arp) return Local.OnArp(role, packet);
         if (packet.Layout.Kind == NetworkKind.Other) return DropReason.UnknownEtherType;
-        if (packet.IsIcmp && NeighborView.IsNeighbor(packet)) return Local.OnNeighbor(role, packet, frame.Vnet);
-        if (!unicast) return DropReason.NotForUs;
-        if ((role == LinkRole.Internal || packet.IsIcmp) && Local.AnswersFor(role, packet.Destination))
+        bool several = landed && Group.Count > 1, arp = packet.Layout.Kind == NetworkKind.Arp;
+        if (arp || (packet.IsIcmp && NeighborView.IsNeighbor(packet)))
         {
-            if (packet.IsIcmp && packet.Icmp.IsEcho) return Local.OnEcho(role, packet);
-            if (role == LinkRole.Internal) return Prober.OnSegment(packet);
+            if (several) Handovers.GiveToAll(role, frame);
+            return arp ? Local.OnArp(role, packet) : Local.OnNeighbor(role, packet, frame.Vnet);
         }
+        if (!unicast) return DropReason.NotForUs;
+        bool echo = packet.IsIcmp && packet.Icmp.IsEcho;
+        bool local = (role == LinkRole.Internal || echo) && Local.AnswersFor(role, packet.Destination);
+        // What the box itself is asked or told is worker 0's.
+        int worker = !several ? Worker : local ? 0 : Group.WorkerOf(role, packet);
+        if (worker != Worker) return Handovers.Give(worker, new Handover { Role = role, Vnet = frame.Vnet }, frame);
+        if (local) return echo ? Local.OnEcho(role, packet) : Prober.OnSegment(packet);
         bool handed = mark != FrameMark.Handed || (Config.Roles & BoxRoles.Sharer) == BoxRoles.None || Peers.IsPeer(role, packet.SourceMac);
         if (mark == FrameMark.Replayed) Statistics[Counter.ReplayedReceived]++;
         if (!handed) return Sharer.Process(role, packet, frame);

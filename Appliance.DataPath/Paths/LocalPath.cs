@@ -7,9 +7,9 @@ namespace Appliance.DataPath.Paths;
 /// <summary>
 /// What the box answers itself: ARP, neighbour discovery and echo for its own addresses, and,
 /// on the sharer, for the services' addresses (external) and <c>internal gw</c> (internal).
-/// Learns next hops from answers to its own questions. Never answers for an address of the host.
+/// Learns next hops from answers to its own questions. Every worker learns, one <paramref name="answers"/>. Never answers for an address of the host.
 /// </summary>
-public sealed class LocalPath(BoxConfig config, Egress egress)
+public sealed class LocalPath(BoxConfig config, Egress egress, bool answers)
 {
     /// <summary>True if the box answers for <paramref name="address"/> on a link.</summary>
     public bool AnswersFor(LinkRole role, IpAddr address)
@@ -40,6 +40,7 @@ public sealed class LocalPath(BoxConfig config, Egress egress)
         // Who asks for us is about to talk to us (RFC 826): its answer is known before it is needed.
         if (!arp.Sender.IsNone && config.Links[(int)role].NextHop(arp.Sender) == arp.Sender) egress.Neighbors.Resolve((byte)role, arp.Sender);
         egress.Learn(role, arp.Sender, arp.SenderMac, solicited: false, overrides: true);
+        if (!answers) return DropReason.Consumed;
         FrameRef frame = egress.Scratch(64);
         frame.Length = NeighborWriter.WriteArpReply(frame.Bytes, egress.Link(role).OwnMac, arp.Target, arp.SenderMac, arp.Sender);
         egress.Statistics[Counter.ArpAnswered]++;
@@ -59,6 +60,7 @@ public sealed class LocalPath(BoxConfig config, Egress egress)
         if (message.Kind != NeighborKind.Solicitation || !AnswersFor(role, message.Target)) return DropReason.NotForUs;
         BoxLink link = egress.Link(role);
         if (message.HasLinkAddress) egress.Learn(role, packet.Source, message.LinkAddress, solicited: false, overrides: true);
+        if (!answers) return DropReason.Consumed;
         bool router = role == LinkRole.Internal && message.Target == config.InternalGateway6;
         FrameRef frame = egress.Scratch(128);
         // Duplicate address detection asks from the unspecified address: the answer goes to all nodes.

@@ -25,7 +25,7 @@ public sealed class MembershipSlot(ulong[] nameHashes)
 /// <summary>
 /// Who owns which flow now, and who did before the last change (SPLICE 5). Liveness prepares a
 /// spare slot while the worker reads the others; the worker swaps on a command. So the worker never
-/// builds a table and never waits.
+/// builds a table and never waits. Several workers have a view each; a slot may be filled again only when all have taken the last.
 /// </summary>
 public sealed class Membership
 {
@@ -40,6 +40,9 @@ public sealed class Membership
         _slots = [new(nameHashes), new(nameHashes), new(nameHashes)];
     }
 
+    /// <summary>Another worker's view of the same slots: a version is built once, and each worker swaps when its command comes.</summary>
+    public Membership(Membership first) => _slots = first._slots;
+
     /// <summary>Worker: the present version; null before the first.</summary>
     public MembershipSlot? Current => _current < 0 ? null : _slots[_current];
 
@@ -52,11 +55,14 @@ public sealed class Membership
     /// <summary>Worker: lives anybody but <paramref name="self"/>?</summary>
     public bool HasOthers(byte self) => Current is { } slot && (slot.Live & ~(1ul << self)) != 0;
 
+    /// <summary>Control: the worker has taken the last posted slot.</summary>
+    public bool IsTaken => _posted == Volatile.Read(ref _applied);
+
     /// <summary>Control: a slot to fill in, or null while the worker has not taken the last one.</summary>
     public MembershipSlot? Prepare(out byte number)
     {
         number = 0;
-        if (_posted != Volatile.Read(ref _applied)) return null;
+        if (!IsTaken) return null;
         for (byte i = 0; i < _slots.Length; i++)
         {
             if (i == _current || i == _previous) continue;

@@ -7,7 +7,7 @@ namespace Appliance.DataPath.Paths;
 /// <summary>
 /// Learns what each backend offers (the pool profile of SPLICE 4.1) by asking: a SYN with every
 /// option from the box's own internal address, its SYN-ACK read, then a RST. At start, every second while a
-/// backend was never heard, every ten seconds afterwards. Judges no health: silence changes nothing that is known.
+/// backend was never heard, every ten seconds afterwards. Only worker 0 of a box asks. Judges no health: silence changes nothing that is known.
 /// </summary>
 public sealed class Prober
 {
@@ -16,43 +16,23 @@ public sealed class Prober
 
     private readonly Box _box;
     private readonly Probe[] _probes;
-    private readonly Dictionary<(IpAddr, ushort), int> _index = [];
 
     /// <summary>A prober for all reals of the box's services.</summary>
     public Prober(Box box)
     {
         _box = box;
-        foreach (Service service in box.Services.Services)
-        {
-            foreach (Pool pool in service.Pools)
-            {
-                foreach (Real real in pool.Reals) _index.TryAdd((real.Address, real.Port), _index.Count);
-            }
-        }
-        _probes = new Probe[_index.Count];
-        foreach (((IpAddr address, ushort port), int i) in _index) _probes[i] = new Probe { Address = address, Port = port };
+        ReadOnlySpan<(IpAddr Address, ushort Port)> reals = box.Group.Profiles.Reals;
+        _probes = new Probe[reals.Length];
+        for (int i = 0; i < reals.Length; i++) _probes[i] = new Probe { Address = reals[i].Address, Port = reals[i].Port };
     }
 
     /// <summary>When the next probe is due, ns.</summary>
     public long NextDeadline { get; private set; }
 
-    /// <summary>True once every backend has answered.</summary>
-    public bool IsComplete
-    {
-        get
-        {
-            foreach (ref Probe probe in _probes.AsSpan())
-            {
-                if (!probe.Known) return false;
-            }
-            return true;
-        }
-    }
-
     /// <summary>Sends the probes that are due.</summary>
     public void Advance()
     {
-        if ((_box.Config.Roles & BoxRoles.Proxy) == BoxRoles.None)
+        if ((_box.Config.Roles & BoxRoles.Proxy) == BoxRoles.None || _box.Worker != 0)
         {
             NextDeadline = long.MaxValue;
             return;
@@ -91,7 +71,7 @@ public sealed class Prober
             return DropReason.Consumed;
         }
         if (!tcp.Has(TcpFlags.Syn | TcpFlags.Ack) || !TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _)) return DropReason.Consumed;
-        probe.Profile = new PoolProfile
+        _box.Group.Profiles.Set(index, new PoolProfile
         {
             Mss = options.HasMss ? options.Mss : (ushort)536,
             WindowScale = options.HasWindowScale ? options.WindowScale : PoolProfile.NoScale,
@@ -99,38 +79,12 @@ public sealed class Prober
             Timestamps = options.HasTimestamps,
             Ecn = tcp.Has(TcpFlags.Ece),
             FirstWindow = tcp.Window,
-        };
+        });
         probe.Known = true;
         _box.Statistics[Counter.ProbesAnswered]++;
         TcpSegmentSpec reset = Segment(probe, index, TcpFlags.Rst, probe.Isn + 1u);
         _box.Send(FlowDirection.ToServer, ref reset, default, 0);
         return DropReason.Consumed;
-    }
-
-    /// <summary>What all known reals of a service keep.</summary>
-    public PoolProfile ProfileOf(Service service)
-    {
-        PoolProfile profile = default;
-        bool any = false;
-        foreach (Pool pool in service.Pools)
-        {
-            foreach (Real real in pool.Reals)
-            {
-                if (!TryGet(real.Address, real.Port, out PoolProfile one)) continue;
-                profile = any ? PoolProfile.And(profile, one) : one;
-                any = true;
-            }
-        }
-        return any ? profile : PoolProfile.Unknown;
-    }
-
-    /// <summary>What one real offers; false if it never answered.</summary>
-    public bool TryGet(IpAddr address, ushort port, out PoolProfile profile)
-    {
-        profile = default;
-        if (!_index.TryGetValue((address, port), out int index) || !_probes[index].Known) return false;
-        profile = _probes[index].Profile;
-        return true;
     }
 
     private void Ask(ref Probe probe, int index)
@@ -170,7 +124,6 @@ public sealed class Prober
         public IpAddr Address;
         public ushort Port;
         public bool Known;
-        public PoolProfile Profile;
         public TcpSeq Isn;
         public long Next;
     }

@@ -254,10 +254,18 @@ public sealed class ProxyPath(Box box)
         FrameRef copy = box.Egress.Scratch(whole.Frame.Length);
         whole.Frame.Bytes.CopyTo(copy.Bytes);
         _fragments.ReleaseWhole();
-        if (!Packet.TryParse(copy.Bytes, out Packet assembled, out reason)) return reason;
-        box.RefragmentTo = whole.LargestFragment;
-        box.RefragmentId = whole.Identification;
-        reason = Process(role, assembled, copy, mark);
+        return ProcessAssembled(new Handover { Role = role, Mark = mark, RefragmentTo = whole.LargestFragment, RefragmentId = whole.Identification }, copy);
+    }
+
+    /// <summary>A packet that came in fragments, here or at another worker.</summary>
+    internal DropReason ProcessAssembled(in Handover how, in FrameRef frame)
+    {
+        if (!Packet.TryParse(frame.Bytes, out Packet packet, out DropReason reason)) return reason;
+        int worker = box.Group.Count == 1 ? box.Worker : box.Group.WorkerOf(how.Role, packet);
+        if (worker != box.Worker) return box.Handovers.Give(worker, how, frame);
+        box.RefragmentTo = how.RefragmentTo;
+        box.RefragmentId = how.RefragmentId;
+        reason = Process(how.Role, packet, frame, how.Mark);
         box.RefragmentTo = 0;
         return reason;
     }

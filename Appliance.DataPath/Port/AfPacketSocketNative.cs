@@ -50,7 +50,8 @@ internal sealed unsafe class AfPacketSocket : IDisposable
             // A socket joins a group only when it is bound, and is not to receive the others' flows until then.
             Check(AttachFilter(MacFilter.Nothing), "the socket filter");
             Check(SocketNative.BindLink(Handle, _index, SocketNative.EthPAll), "binding");
-            int group = fanout.Group | (SocketNative.FanoutCbpf << 16);
+            // A group does not heed its sockets' PACKET_IGNORE_OUTGOING; kernels before 6.2 do not know its own flag and ignore it.
+            int group = fanout.Group | ((SocketNative.FanoutCbpf | SocketNative.FanoutIgnoreOutgoing) << 16);
             Check(SocketNative.SetInt(Handle, SocketNative.SolPacket, SocketNative.PacketFanout, group), "PACKET_FANOUT");
             Check(SocketNative.Attach(Handle, SocketNative.SolPacket, SocketNative.PacketFanoutData, FanoutProgram.Build(fanout.Side, fanout.Count)), "the fanout program");
             Check(AttachFilter(_filter.Program), "the socket filter");

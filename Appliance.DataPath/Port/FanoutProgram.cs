@@ -12,9 +12,8 @@ public enum ClientSide
 
 /// <summary>
 /// The classic BPF program by which the kernel spreads a port's frames over several workers
-/// (PACKET_FANOUT_CBPF): a hash of the client's address and port, the only fields that both
-/// directions of a flow share before and after rewriting, so that both land on the same worker.
-/// TCP and UDP over IPv4 without options and over IPv6 without extension headers; everything else,
+/// (PACKET_FANOUT_CBPF): <see cref="ClientShare"/> of the client's address and port, so that both directions of a flow
+/// land on the same worker. TCP and UDP over IPv4 without options and over IPv6 without extension headers; everything else,
 /// fragments included, goes to worker 0.
 /// </summary>
 public static class FanoutProgram
@@ -26,11 +25,11 @@ public static class FanoutProgram
         bool source = side == ClientSide.Source;
         BpfInstruction[] hash =
         [
-            // A = address, X = port: h = (address ^ port * c1) * c2, folded.
-            new(BpfInstruction.Multiply, 0x9e37_79b1),
+            // A = port, X = address.
+            new(BpfInstruction.Multiply, ClientShare.Mix),
             new(BpfInstruction.XorX, 0),
-            new(BpfInstruction.Multiply, 0x85eb_ca6b),
-            new(BpfInstruction.ShiftRight, 13),
+            new(BpfInstruction.Multiply, ClientShare.Final),
+            new(BpfInstruction.ShiftRight, ClientShare.Fold),
             new(BpfInstruction.Modulo, (uint)workers),
             new(BpfInstruction.ReturnA, 0),
         ];
@@ -61,11 +60,11 @@ public static class FanoutProgram
             new(BpfInstruction.MoveToX, 0),
             Net(BpfInstruction.LoadWord, address + 4),
             new(BpfInstruction.XorX, 0),
-            new(BpfInstruction.Multiply, 0x9e37_79b1),
+            new(BpfInstruction.Multiply, ClientShare.Mix),
             new(BpfInstruction.MoveToX, 0),
             Net(BpfInstruction.LoadWord, address + 8),
             new(BpfInstruction.XorX, 0),
-            new(BpfInstruction.Multiply, 0x9e37_79b1),
+            new(BpfInstruction.Multiply, ClientShare.Mix),
             new(BpfInstruction.MoveToX, 0),
             Net(BpfInstruction.LoadWord, address + 12),
             new(BpfInstruction.XorX, 0),

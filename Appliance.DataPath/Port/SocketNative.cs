@@ -16,7 +16,7 @@ internal static unsafe partial class SocketNative
     internal const int PacketAddMembership = 1, PacketDropMembership = 2, PacketRxRing = 5, PacketStatistics = 6, PacketAuxData = 8;
     internal const int PacketVersion = 10, PacketReserve = 12, PacketVnetHdr = 15, PacketFanout = 18, PacketQdiscBypass = 20;
     internal const int PacketFanoutData = 22, PacketIgnoreOutgoing = 23;
-    internal const int FanoutCbpf = 6;
+    internal const int FanoutCbpf = 6, FanoutIgnoreOutgoing = 0x4000;
     internal const ushort EthPAll = 3;
     internal const int MsgDontWait = 0x40, MsgTrunc = 0x20;
     internal const int PollIn = 1, PollErr = 8;

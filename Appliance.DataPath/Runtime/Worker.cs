@@ -57,6 +57,7 @@ public sealed class Worker
     {
         _box.SetClock(now, wallMs);
         int work = RunCommands();
+        if (_box.Group.Count > 1 && now >= _holdUntil) work += TakeHandedOver();
         for (int role = 0; role < _ports.Length && now >= _holdUntil; role++)
         {
             FramePort port = _ports[role];
@@ -77,11 +78,21 @@ public sealed class Worker
         return work;
     }
 
+    private int TakeHandedOver()
+    {
+        int count = _box.Handovers.Take();
+        if (count > 0) _box.Egress.Flush();
+        return count;
+    }
+
     // What waited is as old as the pause, and was replayed through others if we were counted as dead.
     private void EndHold(bool countedDead)
     {
-        _holdUntil = 0;
+        // The peers count boxes, not workers.
         if (countedDead) _box.OnCountedDead();
+        // Another worker was away, not this one: nothing here is old.
+        if (_holdUntil == 0) return;
+        _holdUntil = 0;
         // What waits at the sharer was never handed to anybody: nobody else has it.
         if (!countedDead || (_box.Config.Roles & BoxRoles.Sharer) != BoxRoles.None) return;
         foreach (FramePort port in _ports)

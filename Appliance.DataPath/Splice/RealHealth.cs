@@ -1,62 +1,50 @@
-using Appliance.DataPath.Flow;
 using Appliance.DataPath.Wire;
 
 namespace Appliance.DataPath.Splice;
 
 /// <summary>
 /// Passive health of backends, learnt from their answers to our SYNs: after three unanswered or
-/// refused ones a real rests for five seconds, then gets one trial (SPLICE 4.3). Fixed memory,
-/// open addressing; a table that is full forgets nothing and calls newcomers healthy.
+/// refused ones a real rests for five seconds, then gets one trial (SPLICE 4.3). Shared by the workers of a
+/// box; knows the reals that it was made for, calls others healthy.
 /// </summary>
 public sealed class RealHealth
 {
-    private const int Slots = 1024, MaxFailures = 3;
+    private const int MaxFailures = 3;
     private const long RestNs = 5_000_000_000;
 
-    private readonly IpAddr[] _addresses = new IpAddr[Slots];
-    private readonly ushort[] _ports = new ushort[Slots];
-    private readonly int[] _failures = new int[Slots];
-    private readonly long[] _restUntil = new long[Slots];
+    private readonly Dictionary<(IpAddr, ushort), int> _index = [];
+    private readonly int[] _failures;
+    private readonly long[] _restUntil;
+
+    /// <summary>All of them healthy.</summary>
+    public RealHealth(ReadOnlySpan<(IpAddr Address, ushort Port)> reals)
+    {
+        foreach ((IpAddr, ushort) real in reals) _index.TryAdd(real, _index.Count);
+        _failures = new int[_index.Count];
+        _restUntil = new long[_index.Count];
+    }
 
     /// <summary>True while the real rests. When its rest ends, the caller that asks first makes the trial.</summary>
     public bool IsResting(IpAddr address, ushort port, long now)
     {
-        int slot = Slot(address, port);
-        if (slot < 0 || _failures[slot] < MaxFailures) return false;
-        if (now < _restUntil[slot]) return true;
-        _restUntil[slot] = now + RestNs;
-        return false;
+        if (!_index.TryGetValue((address, port), out int real) || Volatile.Read(ref _failures[real]) < MaxFailures) return false;
+        long until = Volatile.Read(ref _restUntil[real]);
+        return now < until || Interlocked.CompareExchange(ref _restUntil[real], now + RestNs, until) != until;
     }
 
     /// <summary>A SYN was refused or stayed unanswered; true if the real rests from now on.</summary>
     public bool Failed(IpAddr address, ushort port, long now)
     {
-        int slot = Slot(address, port);
-        if (slot < 0) return false;
-        bool rests = ++_failures[slot] == MaxFailures;
-        if (_failures[slot] >= MaxFailures) _restUntil[slot] = now + RestNs;
-        return rests;
+        if (!_index.TryGetValue((address, port), out int real)) return false;
+        int failures = Interlocked.Increment(ref _failures[real]);
+        if (failures >= MaxFailures) Volatile.Write(ref _restUntil[real], now + RestNs);
+        return failures == MaxFailures;
     }
 
     /// <summary>It answered.</summary>
     public void Answered(IpAddr address, ushort port)
     {
-        int slot = Slot(address, port);
-        if (slot >= 0) _failures[slot] = 0;
-    }
-
-    private int Slot(IpAddr address, ushort port)
-    {
-        int at = (int)(FlowKey.HashEndpoint(address, port, 0x4ea1) & (Slots - 1));
-        for (int i = 0; i < Slots; i++, at = (at + 1) & (Slots - 1))
-        {
-            if (_addresses[at].IsNone)
-            {
-                (_addresses[at], _ports[at]) = (address, port);
-                return at;
-            }
-            if (_ports[at] == port && _addresses[at] == address) return at;
-        }
-        return -1;
+        // Read first: the line stays shared between the workers.
+        if (_index.TryGetValue((address, port), out int real) && Volatile.Read(ref _failures[real]) != 0) Volatile.Write(ref _failures[real], 0);
     }
 }

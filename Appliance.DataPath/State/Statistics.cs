@@ -57,10 +57,11 @@ public enum Counter
     EventsLost,
     TimersFired,
     NewsRepeated,
+    HandedOver,
 }
 
 /// <summary>
-/// Counters of one engine in one block of memory that anybody may map read-only: a header, one
+/// Counters of one worker in one block of memory that anybody may map read-only: a header, one
 /// counter per drop reason, one per <see cref="Counter"/>, a block per node and per port. Written by workers without
 /// locks (each worker has its own block; readers add them up), read torn-free because every cell
 /// is one aligned 64-bit word.
@@ -94,6 +95,15 @@ public sealed class Statistics
 
     /// <summary>A cell of a node: 0 frames handed to it, 1 bytes handed to it, 2 frames replayed because of it.</summary>
     public ref long Node(int node, int cell) => ref MemoryNative.Ref<long>(_base + (NodeStart + node * NodeCells + cell) * sizeof(long));
+
+    /// <summary>Adds all cells of another block.</summary>
+    public void Add(Statistics other)
+    {
+        for (int offset = 0; offset < BlockBytes; offset += sizeof(long)) MemoryNative.Ref<long>(_base + offset) += MemoryNative.Ref<long>(other._base + offset);
+    }
+
+    /// <summary>Sets all cells to zero.</summary>
+    public void Clear() => MemoryNative.Span(_base, BlockBytes).Clear();
 
     /// <summary>Counts a drop.</summary>
     public void Drop(DropReason reason) => this[reason]++;

@@ -88,6 +88,7 @@ public enum DropReason : byte
     SynOfRealRefused,
     Consumed,
     TransportChecksumWrong,
+    HandoverFull,
 }
 
 /// <summary>The operator's sentence for each <see cref="DropReason"/>.</summary>
@@ -178,6 +179,7 @@ public static class DropReasons
         Set(DropReason.SynOfRealRefused, "a server opens a connection and no statement allows it");
         Set(DropReason.Consumed, "consumed by the box itself");
         Set(DropReason.TransportChecksumWrong, "the TCP checksum of a segment that the box itself would act on is wrong");
+        Set(DropReason.HandoverFull, "the frame belongs to another worker, whose ring of frames from this one is full");
         return s;
     }
 }

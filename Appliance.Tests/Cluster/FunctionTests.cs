@@ -10,11 +10,13 @@ namespace Appliance.Tests.Cluster;
 [NonParallelizable]
 public sealed class FunctionTests
 {
-    [TestCase("by flow")]
-    [TestCase("by packet 40")]
-    public async Task Bytes_arrive_whole_both_ways(string share)
+    [TestCase("by flow", 2, 1)]
+    [TestCase("by packet 40", 2, 1)]
+    [TestCase("by packet 40", 2, 2)]
+    [TestCase("by flow", 1, 3)]
+    public async Task Bytes_arrive_whole_both_ways(string share, int proxies, int workers)
     {
-        await using var lab = ApplianceLab.Start(new ApplianceOptions { Share = share });
+        await using var lab = ApplianceLab.Start(new ApplianceOptions { Share = share, Proxies = proxies, Workers = workers });
         foreach (bool ipv6 in (bool[])[false, true])
         {
             foreach (var mode in (LoadMode[])[LoadMode.Get, LoadMode.Put])

@@ -37,6 +37,13 @@ public sealed class KillMatrixTests
     }
 
     [Test]
+    public async Task Nothing_breaks_with_several_workers()
+    {
+        await using var experiment = KillExperiment.Start(Short(2, "by packet 40") with { Workers = 2 });
+        await RunAll(experiment, KillFault.Engine, KillFault.Box, KillFault.Stop);
+    }
+
+    [Test]
     public async Task Single_box_goes_on_after_a_stop_and_a_dead_manager()
     {
         await using var experiment = KillExperiment.Start(Short(1, "by flow"));

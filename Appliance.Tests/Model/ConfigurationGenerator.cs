@@ -17,7 +17,7 @@ internal sealed class ConfigurationGenerator(int seed)
             "interface internal eth1 192.168.1.2/24 fd00::2/64" + Flags(),
             "role " + Pick("sharer", "proxy", "sharer proxy", "proxy sharer"),
             .. Some("external gw 203.0.113.1", "external gw 2001:db8::1", "internal gw 192.168.1.1", "internal gw fd00::1", "internal net 192.168.0.0/16", "internal net fd00::/32",
-                $"heartbeat interval {Pick("5ms", "1500us", "2s", "10s", "1ms")} misses {_random.Next(1, 101)}", $"workers 1{Pick("", " pinned")}",
+                $"heartbeat interval {Pick("5ms", "1500us", "2s", "10s", "1ms")} misses {_random.Next(1, 101)}", $"workers {_random.Next(1, 17)}{Pick("", " pinned")}",
                 $"table splices {_random.Next(1024, 16_777_217)}", "log level " + Pick("error", "warning", "info", "debug"), "# a comment", ""),
         ];
         if (_random.Next(2) == 0)

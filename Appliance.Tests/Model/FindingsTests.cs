@@ -52,7 +52,7 @@ public sealed class FindingsTests
         Case("heartbeat interval 5 misses 3", ["7:20 error: '5' is not a duration"]),
         Case("heartbeat interval 500us misses 3", ["7:20 error: a heartbeat interval is 1ms to 10s"]),
         Case("heartbeat interval 99999999999999999999s misses 0", ["7:20 error: '99999999999999999999s' is not a duration", "7:49 error: '0' is not a number of missed heartbeats from 1 to 100"]),
-        Case("workers 0", ["7:9 error: '0' is not a number of workers from 1 to 64"]),
+        Case("workers 0", ["7:9 error: '0' is not a number of workers from 1 to 16"]),
         Case("log level chatty", ["7:11 error: unexpected 'chatty'; expected 'error', 'warning', 'info' or 'debug'"]),
         Case("service W\u00fc is 203.0.113.10 tcp 80 splice", ["7:9 error: 'W\u00fc' is not a name"]),
         Case("key file \"a b", ["7:10 error: the quotation mark is not closed"]),

@@ -12,6 +12,8 @@ internal sealed class TableHost(string[] interfaces, Dictionary<string, string> 
 
     public string? OwnerOf(IpAddr address) => owners.GetValueOrDefault(address.ToString());
 
+    public int Processors { get; init; } = 64;
+
     public bool Forwards(string interfaceName, bool ipv6) => !ipv6 && forwarding.Contains(interfaceName);
 }
 
@@ -42,6 +44,16 @@ public sealed class HostAndKeyTests
             "4 Error: the host does not have 10.255.0.1/24 on 'eth2', but peers talk to it there | ip address add 10.255.0.1/24 dev eth2",
             "12 Error: 203.0.113.10 (service 'WWW') is an address of the host itself, on 'lo' | take it off the host: ip address del 203.0.113.10 dev lo",
         }));
+
+    [TestCase(2, 2, null)]
+    [TestCase(3, 2, "Warning: 3 workers on 2 processors: they wait for each other | workers 2")]
+    [TestCase(2, 1, "Warning: 2 workers on 1 processor: they wait for each other | workers 1")]
+    public void More_workers_than_processors_are_a_warning(int workers, int processors, string? finding)
+    {
+        ParseResult parsed = ConfigurationParser.Parse($"{ExampleTests.Example}\nworkers {workers}\n", "x");
+        var host = new TableHost(["eth0", "eth1", "eth2"], new() { ["10.255.0.1"] = "eth2" }, []) { Processors = processors };
+        Assert.That(HostChecks.Check(parsed, host).Select(d => $"{d.Severity}: {d.Message} | {d.Hint}"), Is.EqualTo(finding is null ? [] : new[] { finding }));
+    }
 
     [Test]
     public void A_new_key_is_read_back_is_private_and_is_never_overwritten()

@@ -5,7 +5,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 4.3 to 4.6: the backend's side, from our SYN to the splice.</summary>
-public sealed class BackendTests
+public sealed class BackendTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     private static (ClientEnd Client, ServerEnd Server) AskBackend(BoxHarness box, Offer? server = null)
     {
@@ -265,7 +265,7 @@ public sealed class BackendTests
     [Test]
     public void A_full_table_refuses_newcomers_and_leaves_the_established_alone()
     {
-        using BoxHarness box = new(new BoxOptions { Splices = 64 });
+        using BoxHarness box = new(new BoxOptions { Workers = 1, Splices = 64 });
         List<(ClientEnd Client, ServerEnd Server)> open = [];
         while (box.Box.Splices.Count < box.Box.Splices.Capacity)
         {

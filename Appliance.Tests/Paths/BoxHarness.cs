@@ -1,3 +1,4 @@
+using Appliance.Control.Runtime;
 using Appliance.DataPath.Balance;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
@@ -5,12 +6,13 @@ using Appliance.DataPath.Port;
 using Appliance.DataPath.Runtime;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
+using Appliance.Tests.Port;
 using NUnit.Framework;
 
 namespace Appliance.Tests.Paths;
 
 /// <summary>
-/// One real box and worker on two memory wires in virtual time, between scripted ends. What the box
+/// One real box with its workers on two memory wires each in virtual time, between scripted ends. What the box
 /// sends is sorted into <see cref="ToClient"/> and <see cref="ToServer"/>; its questions for MACs and its probes are
 /// answered here and are not seen by tests. Every frame that leaves must have right checksums unless <see cref="JudgeChecksums"/> is off.
 /// </summary>
@@ -19,12 +21,14 @@ internal sealed class BoxHarness : IDisposable
     public const ushort ServicePort = 80, RealPort = 8080;
     private const long StartWallMs = 1_700_000_000_000;
 
-    private readonly MemoryWire[] _wires;
-    private readonly Worker _worker;
-    private readonly SpscQueue<SpliceCommand> _commands = new(1024);
-    private readonly SpscQueue<SpliceEvent> _events = new(1024);
+    private readonly MemoryWire[][] _wires;
+    private readonly Worker[] _workers;
+    private readonly SpscQueue<SpliceCommand>[] _commands;
+    private readonly SpscQueue<SpliceEvent>[] _events;
     private readonly FrameBatch _batch = new(64);
-    private readonly Membership _membership;
+    private readonly Membership[] _memberships;
+    private readonly WorkerGroup _group;
+    private readonly BpfInstruction[][] _fanout;
     private int _answers;
     private readonly byte[] _scratch = GC.AllocateArray<byte>(70_000, pinned: true);
 
@@ -62,11 +66,16 @@ internal sealed class BoxHarness : IDisposable
             HandshakesPerSource = Options.HandshakesPerSource,
             ReplayBytes = 1 << 20,
         };
-        _wires = [new MemoryWire("ext", "client", 512, Options.Mtu), new MemoryWire("int", "server", 512, Options.Mtu)];
-        FramePort[] ports = [_wires[0].A, _wires[1].A];
-        _membership = new Membership([.. nodes.Select(MaglevTable.NameHash)]);
-        Box = new Box(config, BoxMemory.Private(config.Splices, 77), ports, _membership, _events, Now, WallMs);
-        _worker = new Worker(Box, ports, [_commands]);
+        int count = Options.Workers;
+        _fanout = [FanoutProgram.Build(ClientSide.Source, count), FanoutProgram.Build(ClientSide.Destination, count)];
+        _group = new WorkerGroup(config, count, WallMs);
+        _wires = Each(_ => new[] { new MemoryWire("ext", "client", 512, Options.Mtu), new MemoryWire("int", "server", 512, Options.Mtu) });
+        _commands = Each(_ => new SpscQueue<SpliceCommand>(1024));
+        _events = Each(_ => new SpscQueue<SpliceEvent>(1024));
+        Membership first = new([.. nodes.Select(MaglevTable.NameHash)]);
+        _memberships = Each(i => i == 0 ? first : new Membership(first));
+        Boxes = Each(i => new Box(config, BoxMemory.Private(config.Splices, 77), [_wires[i][0].A, _wires[i][1].A], _memberships[i], _events[i], Now, WallMs, _group, i));
+        _workers = Each(i => new Worker(Boxes[i], [_wires[i][0].A, _wires[i][1].A], [_commands[i]]));
         ulong all = (1ul << Options.Nodes) - 1;
         Post(all, Options.Live ?? all);
         Run();
@@ -75,7 +84,10 @@ internal sealed class BoxHarness : IDisposable
 
     public BoxOptions Options { get; }
 
-    public Box Box { get; }
+    /// <summary>Each worker's box; <see cref="Box"/> is that of the default client.</summary>
+    public Box[] Boxes { get; }
+
+    public Box Box => Boxes[WorkerOf(40001)];
 
     public BoxLink[] Links { get; }
 
@@ -102,9 +114,12 @@ internal sealed class BoxHarness : IDisposable
     /// <summary>Reals that answer neither ARP nor probes.</summary>
     public HashSet<IpAddr> Unreachable { get; } = [];
 
-    public long Count(Counter counter) => Box.Statistics[counter];
+    public long Count(Counter counter) => Boxes.Sum(b => b.Statistics[counter]);
 
-    public long Count(DropReason reason) => Box.Statistics[reason];
+    public long Count(DropReason reason) => Boxes.Sum(b => b.Statistics[reason]);
+
+    /// <summary>The worker of the client's flow from a port.</summary>
+    public int WorkerOf(ushort port) => ClientShare.Of(ClientAddress, port, Options.Workers);
 
     public static IpAddr Ip(string text) => IpAddr.TryParse(text, out IpAddr address) ? address : throw new ArgumentException(text);
 
@@ -148,8 +163,9 @@ internal sealed class BoxHarness : IDisposable
         _answers = 0;
         frame.CopyTo(_scratch, 0);
         FrameRef lent = new() { Address = MemoryNative.AddressOf(_scratch), Length = frame.Length, Vnet = vnet };
-        Assert.That(_wires[(int)role].B.Send(lent), Is.True);
-        _wires[(int)role].B.Flush();
+        MemoryPort port = _wires[Landing(role, frame)][(int)role].B;
+        Assert.That(port.Send(lent), Is.True);
+        port.Flush();
         Run();
         // An answer to a question of the box's is consumed too, and is not what was injected.
         if (_answers > 0) before[(int)DropReason.Consumed] += _answers;
@@ -158,27 +174,33 @@ internal sealed class BoxHarness : IDisposable
 
     public void Tell(in SpliceCommand command)
     {
-        _commands.TryEnqueue(command);
+        bool ofClient = !command.Record.Client.IsNone;
+        for (int i = 0; i < _commands.Length; i++)
+        {
+            if (!ofClient || ClientShare.Of(command.Record.Client, command.Record.ClientPort, _commands.Length) == i) _commands[i].TryEnqueue(command);
+        }
         Run();
     }
 
     /// <summary>A membership as the engine's liveness posts it.</summary>
     public void Post(ulong usable, ulong live)
     {
-        MembershipSlot slot = _membership.Prepare(out byte number)!;
+        MembershipSlot slot = LivenessBridge.Prepare(_memberships, out byte number)!;
         slot.Usable = usable;
         slot.Live = slot.Linked = live;
         slot.Table.Rebuild(usable);
-        _membership.Posted(number);
-        _commands.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
-        Run();
+        foreach (Membership membership in _memberships) membership.Posted(number);
+        Tell(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
     }
 
     /// <summary>What the worker told replication since the last call.</summary>
     public List<SpliceEvent> Events()
     {
         List<SpliceEvent> found = [];
-        while (_events.TryDequeue(out SpliceEvent message)) found.Add(message);
+        foreach (SpscQueue<SpliceEvent> queue in _events)
+        {
+            while (queue.TryDequeue(out SpliceEvent message)) found.Add(message);
+        }
         return found;
     }
 
@@ -189,9 +211,35 @@ internal sealed class BoxHarness : IDisposable
         while (Now < end)
         {
             // Timers may fire one tick late: a deadline in the past is tried again a little later.
-            Now = Math.Min(end, Math.Max(_worker.NextDeadline, Now + 100_000));
+            Now = Math.Min(end, Math.Max(_workers.Min(w => w.NextDeadline), Now + 100_000));
             Run();
         }
+    }
+
+    /// <summary>Bytes that all workers allocate while the same frame comes again and again, each time as it was.</summary>
+    public long MeasureAllocation(LinkRole role, byte[] frame, int rounds)
+    {
+        int worker = Landing(role, frame);
+        MemoryPort port = _wires[worker][(int)role].B;
+        long before = 0;
+        for (int i = -100; i < rounds; i++)
+        {
+            if (i == 0) before = GC.GetAllocatedBytesForCurrentThread();
+            frame.CopyTo(_scratch, 0);
+            port.Send(new FrameRef { Address = MemoryNative.AddressOf(_scratch), Length = frame.Length });
+            port.Flush();
+            foreach (Worker each in _workers) each.Cycle(Now, WallMs);
+            foreach (Worker each in _workers) each.Cycle(Now, WallMs);
+            foreach (MemoryWire[] wires in _wires)
+            {
+                foreach (MemoryWire wire in wires)
+                {
+                    wire.B.Receive(_batch);
+                    wire.B.Release();
+                }
+            }
+        }
+        return GC.GetAllocatedBytesForCurrentThread() - before;
     }
 
     public void ExpectSilence()
@@ -203,16 +251,23 @@ internal sealed class BoxHarness : IDisposable
     /// <summary>Record and entries of all connections are gone, and no handshake is left.</summary>
     public void ExpectEmpty()
     {
-        Assert.That(Box.Splices.Count, Is.Zero, "splices");
-        Assert.That(Box.Handshakes.Count, Is.Zero, "handshakes");
+        Assert.That(Boxes.Sum(b => b.Splices.Count), Is.Zero, "splices");
+        Assert.That(Boxes.Sum(b => b.Handshakes.Count), Is.Zero, "handshakes");
         Assert.That(Count(Counter.HeadBuffersInUse), Is.Zero, "head buffers");
     }
 
     public void Dispose()
     {
-        Box.Dispose();
-        foreach (MemoryWire wire in _wires) wire.Dispose();
+        foreach (Box box in Boxes) box.Dispose();
+        foreach (MemoryWire wire in _wires.SelectMany(w => w)) wire.Dispose();
+        _group.Dispose();
     }
+
+    private T[] Each<T>(Func<int, T> make) => [.. Enumerable.Range(0, Options.Workers).Select(make)];
+
+    // Where the kernel puts it.
+    private int Landing(LinkRole role, ReadOnlySpan<byte> frame) =>
+        ((int)BpfMachine.Run(_fanout[(int)role], frame) + (Options.Astray ? 1 : 0)) % Options.Workers;
 
     private void Run()
     {
@@ -220,14 +275,15 @@ internal sealed class BoxHarness : IDisposable
         bool more = true;
         while (more)
         {
-            more = _worker.Cycle(Now, WallMs) > 0;
-            more |= Collect(LinkRole.External) | Collect(LinkRole.Internal);
+            more = false;
+            foreach (Worker worker in _workers) more |= worker.Cycle(Now, WallMs) > 0;
+            for (int i = 0; i < _workers.Length; i++) more |= Collect(i, LinkRole.External) | Collect(i, LinkRole.Internal);
         }
     }
 
-    private bool Collect(LinkRole role)
+    private bool Collect(int worker, LinkRole role)
     {
-        MemoryPort port = _wires[(int)role].B;
+        MemoryPort port = _wires[worker][(int)role].B;
         bool answered = false;
         List<Segment> taken = [];
         while (port.Receive(_batch) > 0)
@@ -241,8 +297,9 @@ internal sealed class BoxHarness : IDisposable
             if (answer is { Length: > 0 })
             {
                 answer.CopyTo(_scratch, 0);
-                port.Send(new FrameRef { Address = MemoryNative.AddressOf(_scratch), Length = answer.Length });
-                port.Flush();
+                MemoryPort back = _wires[Landing(role, answer)][(int)role].B;
+                back.Send(new FrameRef { Address = MemoryNative.AddressOf(_scratch), Length = answer.Length });
+                back.Flush();
                 answered = true;
                 _answers++;
             }
@@ -280,5 +337,5 @@ internal sealed class BoxHarness : IDisposable
         return answer[..FrameWriter.WriteTcp(answer, spec, default, offer.Raw)];
     }
 
-    private long[] Reasons() => [.. Enumerable.Range(0, DropReasons.Count).Select(i => Box.Statistics[(DropReason)i])];
+    private long[] Reasons() => [.. Enumerable.Range(0, DropReasons.Count).Select(i => Count((DropReason)i))];
 }

@@ -52,6 +52,12 @@ internal sealed record BoxOptions
 
     public int HandshakesPerSource { get; init; } = 64;
 
+    /// <summary>Workers of the box; frames land where the kernel's program puts them.</summary>
+    public int Workers { get; init; } = BoxTests.Workers;
+
+    /// <summary>Every frame lands one worker further than it should.</summary>
+    public bool Astray { get; init; } = BoxTests.Astray;
+
     /// <summary>Nodes that live at first, beside this one (0); null: all.</summary>
     public ulong? Live { get; init; }
 }

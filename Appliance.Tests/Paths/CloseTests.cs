@@ -5,7 +5,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 12, Close: every way in which a connection ends, until the tables are empty again.</summary>
-public sealed class CloseTests
+public sealed class CloseTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     private static SpliceState StateOf(BoxHarness box)
     {

@@ -7,7 +7,7 @@ using static Appliance.Tests.Paths.RequestTests;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 12, Data: what passes a splice, field by field. The ends judge TSval, TSecr and right edge of every segment.</summary>
-public sealed class DataTests
+public sealed class DataTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     [Test]
     public void SACK_blocks_are_translated_both_ways([Values(1, 2, 3)] int count, [Values] bool odd)

@@ -8,7 +8,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 12, Data: the shapes in which segments come: super-frames, tags, padding, fragments, options, ICMP errors.</summary>
-public sealed class FrameFormTests
+public sealed class FrameFormTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     [Test]
     public void Super_frames_and_partial_checksums_pass_whole([Values] bool v6)

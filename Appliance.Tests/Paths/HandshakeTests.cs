@@ -5,7 +5,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 12, Handshake: the client's side, from its SYN to the splice.</summary>
-public sealed class HandshakeTests
+public sealed class HandshakeTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     [TestCase(false)]
     [TestCase(true)]
@@ -402,7 +402,7 @@ public sealed class HandshakeTests
     [Test]
     public void A_full_pool_of_head_buffers_refuses_SYNs_and_leaves_others_alone()
     {
-        using BoxHarness box = new(new BoxOptions { Handshakes = 2 });
+        using BoxHarness box = new(new BoxOptions { Workers = 1, Handshakes = 2 });
         for (ushort port = 1; port <= 2; port++) box.Client(port).Connect();
         Assert.That(box.Client(3).Syn(), Is.EqualTo(new[] { DropReason.HeadBuffersExhausted }));
         box.ExpectSilence();
@@ -411,7 +411,7 @@ public sealed class HandshakeTests
     [Test]
     public void One_source_gets_its_share_of_head_buffers()
     {
-        using BoxHarness box = new(new BoxOptions { HandshakesPerSource = 1 });
+        using BoxHarness box = new(new BoxOptions { Workers = 1, HandshakesPerSource = 1 });
         box.Client(1).Connect();
         Assert.That(box.Client(2).Syn(), Is.EqualTo(new[] { DropReason.SourceShareExceeded }));
         box.ExpectSilence();

@@ -8,7 +8,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 3, 4.2, 4.6, 5 and 11 from one box's view: its peers are scripted by the commands and events of its channel, and by frames with their MACs.</summary>
-public sealed class PeerTests
+public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     private const ulong Both = 3;
 
@@ -16,7 +16,7 @@ public sealed class PeerTests
 
     private static ClientEnd OwnClient(BoxHarness box) => box.Client(box.PortOwnedBy(0));
 
-    private static void Confirm(BoxHarness box, in SpliceEvent asked) => box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = asked.Ticket });
+    private static void Confirm(BoxHarness box, in SpliceEvent asked) => box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = asked.Ticket, Offset = asked.Offset + asked.Length });
 
     private static SpliceEvent Single(BoxHarness box, SpliceEventKind kind) => box.Events().Single(e => e.Kind == kind);
 

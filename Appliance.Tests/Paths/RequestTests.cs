@@ -8,7 +8,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>SPLICE 12, Request: the no-ack rule, early acknowledgment, and the bytes that are ours to deliver.</summary>
-public sealed class RequestTests
+public sealed class RequestTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     private static string Long(int bytes) => "GET / HTTP/1.1\r\nHost: a\r\nCookie: " + new string('x', bytes - 37) + "\r\n\r\n";
 

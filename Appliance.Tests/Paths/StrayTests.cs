@@ -5,7 +5,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Paths;
 
 /// <summary>What belongs to no connection: strangers' ports, reals' own traffic, the box's own addresses.</summary>
-public sealed class StrayTests
+public sealed class StrayTests(int workers, bool astray) : BoxTests(workers, astray)
 {
     [Test]
     public void A_port_without_a_service_is_refused_with_a_reset([Values] bool v6)

@@ -147,6 +147,23 @@ public sealed class AfPacketPortTests
     }
 
     [Test]
+    public void Workers_see_nothing_of_what_the_host_sends()
+    {
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            var filter = new MacFilter([Mac(Namespaces.OwnMacA)]);
+            AfPacketPort[] workers = [.. Enumerable.Range(0, 2).Select(_ => AfPacketPort.Open(Namespaces.PortA, filter, new AfPacketOptions { ReceiveSlots = 15, Fanout = new(13, 2, ClientSide.Source) }))];
+            using RawLinkSocket host = Speaker(_net.Forwarder, Namespaces.PortA), client = Speaker(_net.Client, Namespaces.ClientLink);
+            host.Send(Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", 666, 80));
+            host.Send(Frame(MacAddress.Broadcast, 0x0806));
+            client.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+            Assert.That(ReceiveAll(workers[0], 1), Has.Count.EqualTo(1));
+            Assert.That(workers[1].Receive(new FrameBatch(4)), Is.Zero);
+            foreach (AfPacketPort port in workers) port.Dispose();
+        });
+    }
+
+    [Test]
     public void What_cannot_be_opened_is_said_in_a_sentence()
     {
         PortException missing = Assert.Throws<PortException>(() => AfPacketPort.Open("ports-none", new MacFilter([])));

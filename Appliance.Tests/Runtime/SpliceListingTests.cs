@@ -34,7 +34,7 @@ public sealed class SpliceListingTests
             _table.Entry(_table.Record(index).ToServer).Packets = i;
         }
         _listing = new SpliceListing(
-            TableReader<SpliceRecord>.Open(_records.Address, _records.Length)!, TableReader<RewriteEntry>.Open(_flows.Address, _flows.Length)!,
+            [new SpliceTables(TableReader<SpliceRecord>.Open(_records.Address, _records.Length)!, TableReader<RewriteEntry>.Open(_flows.Address, _flows.Length)!)],
             id => id == 1 ? "WWW" : "SHOP", node => $"gw{node + 1}");
     }
 

@@ -31,7 +31,7 @@ public sealed class KillExperiment : IAsyncDisposable
 
     /// <summary>Builds the cluster; returns when all of its boxes can be used.</summary>
     public static KillExperiment Start(KillOptions options) => new(options, ApplianceLab.Start(
-        new ApplianceOptions { Proxies = options.Proxies, Share = options.Share, Durability = options.Durability },
+        new ApplianceOptions { Proxies = options.Proxies, Share = options.Share, Durability = options.Durability, Workers = options.Workers },
         new ClusterOptions { Clients = 2, ClientRate = options.ClientRate }));
 
     /// <summary>One run: starts the load, hits the victim, waits for the load's end, heals the victim.</summary>

@@ -36,6 +36,9 @@ public sealed record KillOptions
     /// <summary>"acked", "async".</summary>
     public string Durability { get; init; } = "acked";
 
+    /// <summary>Workers of every box.</summary>
+    public int Workers { get; init; } = 1;
+
     /// <summary>Uploads at once, each on a connection of its own.</summary>
     public int Puts { get; init; } = 100;
 

@@ -137,6 +137,7 @@ public sealed class ApplianceLab : IAsyncDisposable
             role {role}
             key file {key}
             heartbeat interval {Options.Heartbeat}
+            workers {Options.Workers}
 
             """));
         foreach (int peer in Enumerable.Range(1, Options.Boxes).Where(p => p != box))

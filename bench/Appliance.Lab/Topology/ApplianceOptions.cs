@@ -15,6 +15,9 @@ public sealed record ApplianceOptions
     /// <summary>Interval and misses. The default is the product's; a test that wants no false death on a busy machine takes more.</summary>
     public string Heartbeat { get; init; } = "5ms misses 3";
 
+    /// <summary>Workers of every box.</summary>
+    public int Workers { get; init; } = 1;
+
     /// <summary>Statements of all services, in the place of the plain ones (WWW and WWW6 with all backends).</summary>
     public IReadOnlyList<string>? Services { get; init; }
 
