@@ -34,8 +34,8 @@ public struct EngineHeader
     /// <summary>Membership version, usable proxies, live boxes.</summary>
     public long MembershipVersion, Usable, Live;
 
-    /// <summary>Bytes that control threads have allocated since the engine ran; worker's, since its start.</summary>
-    public long ControlAllocated, WorkerAllocated;
+    /// <summary>Bytes of the managed heap that each thread has allocated since it started: liveness, worker, replication.</summary>
+    public long LivenessAllocated, WorkerAllocated, ReplicationAllocated;
 }
 
 /// <summary>One port's counters, copied by its worker.</summary>

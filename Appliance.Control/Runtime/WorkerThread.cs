@@ -79,7 +79,7 @@ public sealed class WorkerThread : IDisposable
     {
         SchedulingNative.AskForShortSlices();
         if (Pinned) SchedulingNative.Pin(0);
-        long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue, allocated = GC.GetAllocatedBytesForCurrentThread();
+        long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue;
         while (!_stop)
         {
             _quiescence.Report(_reader);
@@ -94,7 +94,7 @@ public sealed class WorkerThread : IDisposable
             if (now >= statusAt)
             {
                 statusAt = now + StatusEveryNs;
-                WriteStatus(allocated);
+                WriteStatus();
             }
             dueAt = Clock.Now;
             if (work > 0) continue;
@@ -106,7 +106,7 @@ public sealed class WorkerThread : IDisposable
         }
     }
 
-    private void WriteStatus(long allocatedAtStart)
+    private void WriteStatus()
     {
         for (int i = 0; i < _ports.Length; i++)
         {
@@ -118,7 +118,7 @@ public sealed class WorkerThread : IDisposable
         _stalledNs = 0;
         ref EngineHeader header = ref _status.Header;
         header.UpdatedWallMs = Clock.WallMs;
-        header.WorkerAllocated = GC.GetAllocatedBytesForCurrentThread() - allocatedAtStart;
+        header.WorkerAllocated = GC.GetAllocatedBytesForCurrentThread();
     }
 }
 

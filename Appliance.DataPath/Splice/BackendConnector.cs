@@ -167,7 +167,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         if (TryChoose(handshake, rested: true)) return;
         // Better a backend that may be ill than a refusal, as long as none was tried.
-        if (handshake.Real is null && TryChoose(handshake, rested: false)) return;
+        if (handshake.Real.IsNone && TryChoose(handshake, rested: false)) return;
         Refuse(handshake, DropReason.NoBackend);
     }
 
@@ -209,7 +209,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         SpliceEvent choice = ClientHandshaker.Describe(handshake, SpliceEventKind.Choice);
         choice.Record.PoolVersion = handshake.Pool!.Version;
-        choice.Record.Real = handshake.Real!.Address;
+        choice.Record.Real = handshake.Real.Address;
         choice.Record.RealPort = handshake.Real.Port;
         host.Publish(choice);
     }
@@ -229,7 +229,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private void CountFailure(Handshake handshake)
     {
         if (!host.Owns(handshake.ClientKey)) return;
-        if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
+        if (health.Failed(handshake.Real.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
     }
 
     private void SendSyn(Handshake handshake)
@@ -250,7 +250,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private DropReason OnSynAck(Handshake handshake, in TcpView tcp, in TcpOptions options)
     {
         host.Statistics[Counter.BackendSynAcks]++;
-        health.Answered(handshake.Real!.Address, handshake.Real.Port);
+        health.Answered(handshake.Real.Address, handshake.Real.Port);
         if (handshake.Timestamps && !options.HasTimestamps) return Broken(handshake, tcp);
         BackendTerms terms = new()
         {
@@ -301,7 +301,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private void JoinFromData(Handshake handshake)
     {
         // The SYN-ACK went to the dead owner; what it promised is what this real promises everybody.
-        if (!host.TryGetProfile(handshake.Real!.Address, handshake.Real.Port, out PoolProfile profile)) profile = host.ProfileOf(handshake.Service);
+        if (!host.TryGetProfile(handshake.Real.Address, handshake.Real.Port, out PoolProfile profile)) profile = host.ProfileOf(handshake.Service);
         BackendTerms terms = new()
         {
             D = handshake.LowestSeq - 1u,
@@ -344,7 +344,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     internal static TcpSegmentSpec ToServer(Handshake handshake, TcpSeq seq, TcpSeq ack, TcpFlags flags, ushort window) => new()
     {
         Source = handshake.ClientKey.Source,
-        Destination = handshake.Real!.Address,
+        Destination = handshake.Real.Address,
         SourcePort = handshake.ClientKey.SourcePort,
         DestinationPort = handshake.Real.Port,
         Seq = seq,

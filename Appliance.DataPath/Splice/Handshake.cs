@@ -63,8 +63,8 @@ public sealed class Handshake(int index)
     /// <summary>The pool, once the head is complete.</summary>
     public Pool? Pool;
 
-    /// <summary>The backend that is being tried.</summary>
-    public Real? Real;
+    /// <summary>The backend that is being tried, if any was yet.</summary>
+    public Real Real;
 
     /// <summary>What the cookie says was agreed with the client.</summary>
     public CookieOptions Agreed;
@@ -160,7 +160,7 @@ public sealed class Handshake(int index)
         ClientEntry = ServerEntry = Record = AnnouncedAttempt = FinAt = Buffer = -1;
         Service = service;
         Pool = null;
-        Real = null;
+        Real = default;
         Agreed = agreed;
         A = a;
         B = b;

@@ -97,6 +97,9 @@ internal sealed class BoxHarness : IDisposable
 
     public Queue<Segment> ToServer { get; } = new();
 
+    /// <summary>Bytes of the managed heap that the worker has taken.</summary>
+    public long Allocated { get; private set; }
+
     public bool JudgeChecksums { get; set; } = true;
 
     /// <summary>Reals that answer neither ARP nor probes.</summary>
@@ -220,7 +223,9 @@ internal sealed class BoxHarness : IDisposable
         bool more = true;
         while (more)
         {
+            long before = GC.GetAllocatedBytesForCurrentThread();
             more = _worker.Cycle(Now, WallMs) > 0;
+            Allocated += GC.GetAllocatedBytesForCurrentThread() - before;
             more |= Collect(LinkRole.External) | Collect(LinkRole.Internal);
         }
     }
