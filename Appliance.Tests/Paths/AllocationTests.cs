@@ -256,7 +256,7 @@ public sealed class AllocationTests
             foreach (SpliceEvent message in box.Events())
             {
                 if (message.Kind == SpliceEventKind.Changed) _last = message;
-                if (message.WantsConfirm) box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = message.Ticket });
+                if (message.WantsConfirm) box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = message.Ticket, Offset = message.Offset + message.Length });
             }
         }
 

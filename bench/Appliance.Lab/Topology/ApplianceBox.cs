@@ -20,6 +20,9 @@ public sealed class ApplianceBox(Host host, string configuration)
 
     public Host Host => host;
 
+    /// <summary>Where its processes say what they are.</summary>
+    public string RunDirectory => _runDirectory;
+
     /// <summary>File of its configuration.</summary>
     public string Configuration => configuration;
 
