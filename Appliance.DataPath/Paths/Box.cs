@@ -16,6 +16,7 @@ public sealed class Box : ISpliceHost, IDisposable
 {
     private const int PrefetchFlows = 4096;
 
+    private readonly long[] _heard = new long[2];
     private readonly ulong[] _hashes = new ulong[64];
     private readonly HeadBuffers _buffers;
     private readonly ulong _clusterSeed;
@@ -124,6 +125,9 @@ public sealed class Box : ISpliceHost, IDisposable
     public bool IsTableFull => Splices.IsFull;
 
     /// <inheritdoc/>
+    public long HeardAt(FlowDirection direction) => _heard[(int)(direction == FlowDirection.ToServer ? LinkRole.Internal : LinkRole.External)];
+
+    /// <inheritdoc/>
     public bool IsDraining { get; private set; }
 
     /// <summary>When the box wants to run again without a frame or a command, ns.</summary>
@@ -161,6 +165,7 @@ public sealed class Box : ISpliceHost, IDisposable
     {
         Statistics[Counter.Received]++;
         Statistics[Counter.ReceivedBytes] += frame.Length;
+        _heard[(int)role] = Now;
         DropReason reason = Walk(role, frame);
         if (reason != DropReason.None) Statistics.Drop(reason);
         return reason;

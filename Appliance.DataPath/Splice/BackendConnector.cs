@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, SpliceTable splices, RealHealth health, SpliceJoiner joiner)
 {
-    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, AskNs = 100_000_000, ListenNs = 400_000_000;
+    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, SilentLinkNs = 10_000_000_000, AskNs = 100_000_000, ListenNs = 400_000_000;
     private const int SynsPerReal = 4;
 
     /// <summary>New request bytes: decides where they go as soon as that can be decided.</summary>
@@ -37,6 +37,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         handshake.IsIdempotent = decision.IsIdempotent;
         handshake.Prefix = decision.Pool!.SendsProxyHeader ? ProxyV2.LengthOf(handshake.ClientKey, 0) : 0;
         table.WritePrefix(handshake);
+        handshake.StepStarted = host.Now;
         handshake.StepEnds = host.Now + MaxSynNs;
         if (handshake.TakenOver && host.HasLivePeers) AskPeers(handshake);
         else Choose(handshake);
@@ -94,7 +95,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             case HandshakeState.BackendData:
                 NextReal(handshake);
                 break;
-            case HandshakeState.BackendSyn when host.Now >= handshake.StepEnds:
+            case HandshakeState.BackendSyn when host.Now >= handshake.StepEnds && !IsLinkSilent(handshake):
                 Refuse(handshake, DropReason.NoBackend);
                 break;
             case HandshakeState.BackendSyn when handshake.Tries < SynsPerReal:
@@ -188,6 +189,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             table.SetServerKey(handshake, serverKey);
             handshake.State = HandshakeState.BackendSyn;
             handshake.Tries = 0;
+            handshake.TriedAt = host.Now;
             if (handshake.Attempt > 0) Announce(handshake);
             SendSyn(handshake);
             return true;
@@ -216,14 +218,28 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void NextReal(Handshake handshake)
     {
-        CountFailure(handshake);
+        bool silent = IsLinkSilent(handshake);
+        if (!silent) CountFailure(handshake);
         table.RemoveServerKey(handshake);
         // It refused, or its late answer will be reset: if there is no other real, nothing is owed to this one.
         handshake.State = HandshakeState.Head;
         handshake.Attempt++;
         handshake.HasLowest = false;
-        Choose(handshake);
+        if (!silent)
+        {
+            Choose(handshake);
+            return;
+        }
+        // All reals in turn; when the link is back, there is as much time as there was at first.
+        handshake.StepEnds = Math.Min(host.Now + MaxSynNs, handshake.StepStarted + SilentLinkNs);
+        if (TryChoose(handshake, rested: false)) return;
+        handshake.Attempt = 0;
+        if (!TryChoose(handshake, rested: false)) Refuse(handshake, DropReason.NoBackend);
     }
+
+    // Nobody at all has been heard on the backends' side since this one was asked: what is down is this box's own link.
+    private bool IsLinkSilent(Handshake handshake) =>
+        host.Owns(handshake.ClientKey) && host.Now < handshake.StepStarted + SilentLinkNs && host.HeardAt(FlowDirection.ToServer) < handshake.TriedAt;
 
     // What a box that left the table cannot reach says nothing about the real: its own link may be what is down.
     private void CountFailure(Handshake handshake)

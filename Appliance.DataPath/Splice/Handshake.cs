@@ -93,6 +93,9 @@ public sealed class Handshake(int index)
     /// <summary>When the search for a backend is given up, ns.</summary>
     public long StepEnds;
 
+    /// <summary>When that search began, and when the present backend was first asked, ns.</summary>
+    public long StepStarted, TriedAt;
+
     /// <summary>Offset of the client's FIN, or -1.</summary>
     public int FinAt;
 
@@ -169,7 +172,7 @@ public sealed class Handshake(int index)
         ClientTsVal = ClientTsEcr = SentTsVal = Window = LowestTsVal = 0;
         Ranges = default;
         HeadProgress = default;
-        StepEnds = 0;
+        StepEnds = StepStarted = TriedAt = 0;
         Acked = Confirmed = Offered = Attempt = Tries = Prefix = 0;
         RecordId = IdOf(key, a, b);
         Created = LastProgress = now;
