@@ -265,6 +265,7 @@ public sealed class LivenessCore : IDisposable
 
     private void Die(byte node, PeerState peer, DeathCause cause)
     {
+        if ((peer.Last.Flags & NodeFlags.Leaving) != NodeFlags.None) cause = DeathCause.Left;
         peer.Alive = false;
         peer.Deaths++;
         peer.Forget();
