@@ -1,5 +1,4 @@
 using Appliance.Lab.Load;
-using Appliance.Lab.Net;
 using Appliance.Lab.Topology;
 using NUnit.Framework;
 

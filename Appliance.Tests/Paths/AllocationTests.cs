@@ -1,5 +1,4 @@
 using Appliance.DataPath.Flow;
-using Appliance.DataPath.Memory;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;

@@ -1,6 +1,5 @@
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
-using Appliance.DataPath.Wire;
 using NUnit.Framework;
 
 namespace Appliance.Tests.Simulation;
