@@ -16,7 +16,7 @@ public sealed class PeerTests
 
     private static ClientEnd OwnClient(BoxHarness box) => box.Client(box.PortOwnedBy(0));
 
-    private static void Confirm(BoxHarness box, in SpliceEvent asked) => box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = asked.Ticket });
+    private static void Confirm(BoxHarness box, in SpliceEvent asked) => box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = asked.Ticket, Offset = asked.Offset + asked.Length });
 
     private static SpliceEvent Single(BoxHarness box, SpliceEventKind kind) => box.Events().Single(e => e.Kind == kind);
 
