@@ -69,7 +69,7 @@ public struct Beat
     /// <summary>The table of proxies that the sender goes by; from the active sharer it is the law.</summary>
     public ulong MembershipVersion, Membership;
 
-    /// <summary>Workload factor: the share of time in which its worker was not kept from running, 65535 = all.</summary>
+    /// <summary>Workload factor: the share of time in which its worker was not kept waiting for a processor, 65535 = all.</summary>
     public ushort Workload;
 
     /// <summary>How far its replication is behind with the slowest live peer, microseconds.</summary>

@@ -105,6 +105,9 @@ public sealed class LivenessCore : IDisposable
     /// <inheritdoc cref="SealedChannel.RejectedFrom"/>
     public ReadOnlySpan<long> WrongKeyFrom => _channel.WrongKeyFrom;
 
+    /// <inheritdoc cref="SealedChannel.KeysDerived"/>
+    public long KeysDerived => _channel.KeysDerived;
+
     /// <summary>Beats not sent because the workers did not advance; reports lost because nobody took them.</summary>
     public long Withheld { get; private set; }
 
@@ -262,6 +265,7 @@ public sealed class LivenessCore : IDisposable
 
     private void Die(byte node, PeerState peer, DeathCause cause)
     {
+        if ((peer.Last.Flags & NodeFlags.Leaving) != NodeFlags.None) cause = DeathCause.Left;
         peer.Alive = false;
         peer.Deaths++;
         peer.Forget();

@@ -19,6 +19,9 @@ public enum DeathCause : byte
 
     /// <summary>It has started anew.</summary>
     Restarted,
+
+    /// <summary>It had said that it leaves, then it ended.</summary>
+    Left,
 }
 
 /// <summary>What a <see cref="LivenessCore"/> reports.</summary>
@@ -89,6 +92,7 @@ public static class LivenessSentences
         DeathCause.Supervisor => "its supervisor announced the exit",
         DeathCause.PortUnreachable => "its host says that nobody listens on its port",
         DeathCause.Restarted => "it has started anew",
+        DeathCause.Left => "it had announced that it leaves",
         _ => cause.ToString(),
     };
 

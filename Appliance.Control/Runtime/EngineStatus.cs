@@ -34,8 +34,8 @@ public struct EngineHeader
     /// <summary>Membership version, usable proxies, live boxes.</summary>
     public long MembershipVersion, Usable, Live;
 
-    /// <summary>Bytes that control threads have allocated since the engine ran.</summary>
-    public long ControlAllocated;
+    /// <summary>Bytes of the managed heap that each thread has allocated since it started: liveness, replication (a worker's: <see cref="WorkerStatus.Allocated"/>).</summary>
+    public long LivenessAllocated, ReplicationAllocated;
 }
 
 /// <summary>One port's counters, copied by its worker.</summary>

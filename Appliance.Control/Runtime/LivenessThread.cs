@@ -242,6 +242,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         ref EngineHeader header = ref _status.Header;
         header.MembershipVersion = (long)_core.TableVersion;
         header.Usable = (long)_core.Table;
+        header.LivenessAllocated = GC.GetAllocatedBytesForCurrentThread();
         header.Live = (long)(_core.Alive | (1ul << _settings.Node));
         foreach (PeerBox box in _settings.Peers)
         {

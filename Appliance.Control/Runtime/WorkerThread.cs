@@ -13,7 +13,7 @@ namespace Appliance.Control.Runtime;
 /// </summary>
 public sealed class WorkerThread : IDisposable
 {
-    private const long StatusEveryNs = 50_000_000, LongestSleepNs = 100_000_000, StallNs = 2_000_000;
+    private const long StatusEveryNs = WorkloadFactor.StepNs, LongestSleepNs = 100_000_000;
 
     private readonly Worker _worker;
     private readonly FramePort[] _ports;
@@ -24,7 +24,8 @@ public sealed class WorkerThread : IDisposable
     private readonly Waiter _waiter;
     private readonly Thread _thread;
     private readonly SpscQueue<SpliceEvent> _events;
-    private long _progressAt, _stalledNs, _pausedNs;
+    private readonly WorkloadFactor _workload = new();
+    private long _progressAt, _pausedNs;
     private volatile bool _stop;
 
     /// <summary>A thread for <paramref name="worker"/>; <see cref="Start"/> starts it.</summary>
@@ -50,8 +51,8 @@ public sealed class WorkerThread : IDisposable
     /// <summary>When the worker last showed that it advances: a cycle, or a sleep that it may be woken from. Clock of <see cref="Clock"/>.</summary>
     public long ProgressAt => _waiter.IsSleeping ? Clock.Now : Volatile.Read(ref _progressAt);
 
-    /// <summary>Workload factor: the share of time (65535 = all) in which the worker was not kept from running when it had work.</summary>
-    public ushort Workload { get; private set; } = ushort.MaxValue;
+    /// <summary>See <see cref="WorkloadFactor"/>.</summary>
+    public ushort Workload => _workload.Value;
 
     /// <summary>How long the worker was away (ns), if that was longer than the detection bound since the last call; else 0. It holds still until it is told what peers thought meanwhile.</summary>
     public long TakePause() => Interlocked.Exchange(ref _pausedNs, 0);
@@ -81,22 +82,21 @@ public sealed class WorkerThread : IDisposable
     {
         SchedulingNative.RunSoon(SchedulingNative.Worker);
         if (Pinned) SchedulingNative.Pin(_number);
-        long statusAt = 0, dueAt = long.MaxValue, cycleAt = long.MaxValue, allocated = GC.GetAllocatedBytesForCurrentThread();
+        using SchedulerDelay delay = new();
+        long statusAt = Clock.Now, dueAt = long.MaxValue;
         while (!_stop)
         {
             _quiescence.Report(_reader);
             long now = Clock.Now;
             Volatile.Write(ref _progressAt, now);
             if (now > dueAt && now - dueAt > _worker.DetectionNs && _worker.Hold(now)) Volatile.Write(ref _pausedNs, now - dueAt);
-            // No cycle takes as long as that by itself: the processor was somebody else's.
-            if (now - cycleAt > StallNs) _stalledNs += now - cycleAt;
-            cycleAt = now;
             int work = _worker.Cycle(now, Clock.WallMs);
             if (_events.Count > 0) EventsWaiting?.Invoke();
-            if (now >= statusAt)
+            if (now - statusAt >= StatusEveryNs)
             {
-                statusAt = now + StatusEveryNs;
-                WriteStatus(allocated);
+                _workload.Update(delay.ReadNs(), now - statusAt);
+                statusAt = now;
+                WriteStatus();
             }
             dueAt = Clock.Now;
             if (work > 0) continue;
@@ -104,11 +104,10 @@ public sealed class WorkerThread : IDisposable
             long sleep = Math.Clamp(_worker.NextDeadline - Clock.Now, 0, LongestSleepNs);
             dueAt += sleep;
             _waiter.Wait(sleep);
-            cycleAt = long.MaxValue;
         }
     }
 
-    private void WriteStatus(long allocatedAtStart)
+    private void WriteStatus()
     {
         WorkerStatus status = _status.Workers[_number];
         for (int i = 0; i < _ports.Length; i++)
@@ -116,11 +115,8 @@ public sealed class WorkerThread : IDisposable
             if (_ports[i] is AfPacketPort packets) packets.ReadDrops();
             status.Port((LinkRole)i).Set(_ports[i].Counters);
         }
-        long free = ushort.MaxValue - Math.Min(_stalledNs * ushort.MaxValue / StatusEveryNs, ushort.MaxValue);
-        Workload = (ushort)((Workload * 3 + free) / 4);
-        _stalledNs = 0;
         _status.Header.UpdatedWallMs = Clock.WallMs;
-        status.Allocated = GC.GetAllocatedBytesForCurrentThread() - allocatedAtStart;
+        status.Allocated = GC.GetAllocatedBytesForCurrentThread();
     }
 }
 

@@ -4,9 +4,9 @@ using System.Security.Cryptography;
 namespace Appliance.Control.Sealing;
 
 /// <summary>
-/// The key of one incarnation of one box: AES-256-GCM, and a keyed 64-bit check word over counter and
-/// tag in the clear header. The check word is no proof; it turns blind forgeries away before the cipher is
-/// asked, whose refusal is an exception.
+/// The key of one incarnation of one box: AES-256-GCM, and a keyed 64-bit check word over all the rest of the
+/// datagram. The check word is no proof; it turns away what was forged, altered or damaged on a link before the
+/// cipher is asked, whose refusal is an exception (time, and memory of the managed heap).
 /// </summary>
 internal sealed class ChannelKey : IDisposable
 {
@@ -103,12 +103,19 @@ internal sealed class ChannelKey : IDisposable
     private static (ulong, ulong) CheckKeys(ReadOnlySpan<byte> material) =>
         (BinaryPrimitives.ReadUInt64BigEndian(material[32..]), BinaryPrimitives.ReadUInt64BigEndian(material[40..]));
 
-    private static ulong CheckWord(ulong k0, ulong k1, ReadOnlySpan<byte> datagram)
+    private static ulong CheckWord(ulong k0, ulong k1, ReadOnlySpan<byte> datagram) =>
+        Absorb(Absorb(k0, k1, datagram[..SealedChannel.CheckAt]), k1, datagram[SealedChannel.HeaderBytes..]);
+
+    // At least 16 bytes; the last 16 overlap what was taken before.
+    private static ulong Absorb(ulong h, ulong key, ReadOnlySpan<byte> bytes)
     {
-        ReadOnlySpan<byte> tag = datagram[^SealedChannel.TagBytes..];
-        ulong h = Mix(k0 ^ BinaryPrimitives.ReadUInt64BigEndian(datagram[SealedChannel.CounterAt..]), k1 ^ BinaryPrimitives.ReadUInt64BigEndian(tag));
-        return Mix(h ^ k1, k0 ^ BinaryPrimitives.ReadUInt64BigEndian(tag[8..]));
+        h ^= (ulong)bytes.Length;
+        for (ReadOnlySpan<byte> left = bytes; left.Length > 16; left = left[16..]) h = MixPair(h, key, left);
+        return MixPair(h, key, bytes[^16..]);
     }
+
+    private static ulong MixPair(ulong h, ulong key, ReadOnlySpan<byte> bytes) =>
+        Mix(BinaryPrimitives.ReadUInt64LittleEndian(bytes) ^ key, BinaryPrimitives.ReadUInt64LittleEndian(bytes[8..]) ^ h);
 
     private static ulong Mix(ulong a, ulong b)
     {

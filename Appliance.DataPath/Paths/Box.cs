@@ -133,6 +133,9 @@ public sealed class Box : ISpliceHost, IDisposable
     public bool IsTableFull => Splices.IsFull;
 
     /// <inheritdoc/>
+    public long HeardAt(FlowDirection direction) => Group.HeardAt(direction == FlowDirection.ToServer ? LinkRole.Internal : LinkRole.External);
+
+    /// <inheritdoc/>
     public bool IsDraining { get; private set; }
 
     /// <summary>When the box wants to run again without a frame or a command, ns.</summary>
@@ -170,6 +173,7 @@ public sealed class Box : ISpliceHost, IDisposable
     {
         Statistics[Counter.Received]++;
         Statistics[Counter.ReceivedBytes] += frame.Length;
+        Group.Hear(role, Now);
         DropReason reason = Walk(role, frame, landed: true);
         if (reason != DropReason.None) Statistics.Drop(reason);
         return reason;

@@ -61,7 +61,7 @@ public sealed class SharerPath : IDisposable
     public void OnMembership()
     {
         if (_box.Membership.Current is not { } slot) return;
-        foreach (PacketSpreader spreader in _spreaders.Values) spreader.Update(slot.Usable, slot.Factors);
+        foreach ((_, PacketSpreader spreader) in _spreaders) spreader.Update(slot.Usable, slot.Factors);
     }
 
     /// <summary>A proxy died: what it was handed last runs again, in order, through the survivors.</summary>

@@ -26,6 +26,7 @@ public sealed class WorkerGroup : IDisposable
     private readonly nint _memory;
     private readonly SpscRing?[] _writers, _readers;
     private readonly Action?[] _wakes;
+    private readonly long[] _heard = new long[2];
 
     /// <summary>A group of <paramref name="count"/> workers for a box.</summary>
     public WorkerGroup(BoxConfig config, int count, long wallMs)
@@ -69,6 +70,15 @@ public sealed class WorkerGroup : IDisposable
         HandshakesPerSource = Part(config.HandshakesPerSource, workers),
         ReplayBytes = Math.Min(config.ReplayBytes, Math.Max((int)BitOperations.RoundUpToPowerOf2((uint)Part(config.ReplayBytes, workers)), MinReplayBytes)),
     };
+
+    /// <summary>When anything at all last came over a link, to any worker, ns.</summary>
+    public long HeardAt(LinkRole role) => Volatile.Read(ref _heard[(int)role]);
+
+    /// <summary>Something came over a link; once a cycle is written, since others read the same line.</summary>
+    public void Hear(LinkRole role, long now)
+    {
+        if (_heard[(int)role] != now) Volatile.Write(ref _heard[(int)role], now);
+    }
 
     /// <summary>What ends a worker's sleep; set before the workers run.</summary>
     public void SetWake(int worker, Action wake) => _wakes[worker] = wake;

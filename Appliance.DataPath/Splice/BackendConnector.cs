@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, SpliceTable splices, RealHealth health, SpliceJoiner joiner)
 {
-    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, AskNs = 100_000_000, ListenNs = 400_000_000;
+    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, SilentLinkNs = 10_000_000_000, AskNs = 100_000_000, ListenNs = 400_000_000;
     private const int SynsPerReal = 4;
 
     /// <summary>New request bytes: decides where they go as soon as that can be decided.</summary>
@@ -37,6 +37,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         handshake.IsIdempotent = decision.IsIdempotent;
         handshake.Prefix = decision.Pool!.SendsProxyHeader ? ProxyV2.LengthOf(handshake.ClientKey, 0) : 0;
         table.WritePrefix(handshake);
+        handshake.StepStarted = host.Now;
         handshake.StepEnds = host.Now + MaxSynNs;
         if (handshake.TakenOver && host.HasLivePeers) AskPeers(handshake);
         else Choose(handshake);
@@ -94,7 +95,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             case HandshakeState.BackendData:
                 NextReal(handshake);
                 break;
-            case HandshakeState.BackendSyn when host.Now >= handshake.StepEnds:
+            case HandshakeState.BackendSyn when host.Now >= handshake.StepEnds && !IsLinkSilent(handshake):
                 Refuse(handshake, DropReason.NoBackend);
                 break;
             case HandshakeState.BackendSyn when handshake.Tries < SynsPerReal:
@@ -167,7 +168,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         if (TryChoose(handshake, rested: true)) return;
         // Better a backend that may be ill than a refusal, as long as none was tried.
-        if (handshake.Real is null && TryChoose(handshake, rested: false)) return;
+        if (handshake.Real.IsNone && TryChoose(handshake, rested: false)) return;
         Refuse(handshake, DropReason.NoBackend);
     }
 
@@ -188,6 +189,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             table.SetServerKey(handshake, serverKey);
             handshake.State = HandshakeState.BackendSyn;
             handshake.Tries = 0;
+            handshake.TriedAt = host.Now;
             if (handshake.Attempt > 0) Announce(handshake);
             SendSyn(handshake);
             return true;
@@ -209,27 +211,41 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         SpliceEvent choice = ClientHandshaker.Describe(handshake, SpliceEventKind.Choice);
         choice.Record.PoolVersion = handshake.Pool!.Version;
-        choice.Record.Real = handshake.Real!.Address;
+        choice.Record.Real = handshake.Real.Address;
         choice.Record.RealPort = handshake.Real.Port;
         host.Publish(choice);
     }
 
     private void NextReal(Handshake handshake)
     {
-        CountFailure(handshake);
+        bool silent = IsLinkSilent(handshake);
+        if (!silent) CountFailure(handshake);
         table.RemoveServerKey(handshake);
         // It refused, or its late answer will be reset: if there is no other real, nothing is owed to this one.
         handshake.State = HandshakeState.Head;
         handshake.Attempt++;
         handshake.HasLowest = false;
-        Choose(handshake);
+        if (!silent)
+        {
+            Choose(handshake);
+            return;
+        }
+        // All reals in turn; when the link is back, there is as much time as there was at first.
+        handshake.StepEnds = Math.Min(host.Now + MaxSynNs, handshake.StepStarted + SilentLinkNs);
+        if (TryChoose(handshake, rested: false)) return;
+        handshake.Attempt = 0;
+        if (!TryChoose(handshake, rested: false)) Refuse(handshake, DropReason.NoBackend);
     }
+
+    // Nobody at all has been heard on the backends' side since this one was asked: what is down is this box's own link.
+    private bool IsLinkSilent(Handshake handshake) =>
+        host.Owns(handshake.ClientKey) && host.Now < handshake.StepStarted + SilentLinkNs && host.HeardAt(FlowDirection.ToServer) < handshake.TriedAt;
 
     // What a box that left the table cannot reach says nothing about the real: its own link may be what is down.
     private void CountFailure(Handshake handshake)
     {
         if (!host.Owns(handshake.ClientKey)) return;
-        if (health.Failed(handshake.Real!.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
+        if (health.Failed(handshake.Real.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
     }
 
     private void SendSyn(Handshake handshake)
@@ -250,7 +266,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private DropReason OnSynAck(Handshake handshake, in TcpView tcp, in TcpOptions options)
     {
         host.Statistics[Counter.BackendSynAcks]++;
-        health.Answered(handshake.Real!.Address, handshake.Real.Port);
+        health.Answered(handshake.Real.Address, handshake.Real.Port);
         if (handshake.Timestamps && !options.HasTimestamps) return Broken(handshake, tcp);
         BackendTerms terms = new()
         {
@@ -301,7 +317,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private void JoinFromData(Handshake handshake)
     {
         // The SYN-ACK went to the dead owner; what it promised is what this real promises everybody.
-        if (!host.TryGetProfile(handshake.Real!.Address, handshake.Real.Port, out PoolProfile profile)) profile = host.ProfileOf(handshake.Service);
+        if (!host.TryGetProfile(handshake.Real.Address, handshake.Real.Port, out PoolProfile profile)) profile = host.ProfileOf(handshake.Service);
         BackendTerms terms = new()
         {
             D = handshake.LowestSeq - 1u,
@@ -344,7 +360,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     internal static TcpSegmentSpec ToServer(Handshake handshake, TcpSeq seq, TcpSeq ack, TcpFlags flags, ushort window) => new()
     {
         Source = handshake.ClientKey.Source,
-        Destination = handshake.Real!.Address,
+        Destination = handshake.Real.Address,
         SourcePort = handshake.ClientKey.SourcePort,
         DestinationPort = handshake.Real.Port,
         Seq = seq,

@@ -63,8 +63,8 @@ public sealed class Handshake(int index)
     /// <summary>The pool, once the head is complete.</summary>
     public Pool? Pool;
 
-    /// <summary>The backend that is being tried.</summary>
-    public Real? Real;
+    /// <summary>The backend that is being tried, if any was yet.</summary>
+    public Real Real;
 
     /// <summary>What the cookie says was agreed with the client.</summary>
     public CookieOptions Agreed;
@@ -92,6 +92,9 @@ public sealed class Handshake(int index)
 
     /// <summary>When the search for a backend is given up, ns.</summary>
     public long StepEnds;
+
+    /// <summary>When that search began, and when the present backend was first asked, ns.</summary>
+    public long StepStarted, TriedAt;
 
     /// <summary>Offset of the client's FIN, or -1.</summary>
     public int FinAt;
@@ -160,7 +163,7 @@ public sealed class Handshake(int index)
         ClientEntry = ServerEntry = Record = AnnouncedAttempt = FinAt = Buffer = -1;
         Service = service;
         Pool = null;
-        Real = null;
+        Real = default;
         Agreed = agreed;
         A = a;
         B = b;
@@ -169,7 +172,7 @@ public sealed class Handshake(int index)
         ClientTsVal = ClientTsEcr = SentTsVal = Window = LowestTsVal = 0;
         Ranges = default;
         HeadProgress = default;
-        StepEnds = 0;
+        StepEnds = StepStarted = TriedAt = 0;
         Acked = Confirmed = Offered = Attempt = Tries = Prefix = 0;
         RecordId = IdOf(key, a, b);
         Created = LastProgress = now;

@@ -22,6 +22,9 @@ public interface ISpliceHost
     /// <summary>True if flows of this client are this box's to begin, as far as it knows now.</summary>
     bool Owns(in FlowKey client);
 
+    /// <summary>When anything at all was last received from the link on which packets of <paramref name="direction"/> leave, ns.</summary>
+    long HeardAt(FlowDirection direction);
+
     /// <summary>True while the box takes no new connections.</summary>
     bool IsDraining { get; }
 

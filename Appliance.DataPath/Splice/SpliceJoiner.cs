@@ -214,7 +214,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
             Client = handshake.ClientKey.Source,
             Virtual = handshake.ClientKey.Destination,
             Source = handshake.ClientKey.Source,
-            Real = handshake.Real!.Address,
+            Real = handshake.Real.Address,
             ClientPort = handshake.ClientKey.SourcePort,
             VirtualPort = handshake.ClientKey.DestinationPort,
             SourcePort = handshake.ClientKey.SourcePort,

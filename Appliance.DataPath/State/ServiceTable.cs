@@ -25,8 +25,12 @@ public enum RouteKind : byte
     Sni,
 }
 
-/// <summary>One backend. Immutable.</summary>
-public sealed record Real(IpAddr Address, ushort Port, int Weight);
+/// <summary>One backend. Immutable; a value, so that a handshake taken over from a peer's record makes one without allocating.</summary>
+public readonly record struct Real(IpAddr Address, ushort Port, int Weight)
+{
+    /// <summary>True for the default value.</summary>
+    public bool IsNone => Port == 0;
+}
 
 /// <summary>A set of backends. Immutable; <see cref="Version"/> is a hash of the contents, the same on every box with the same configuration.</summary>
 public sealed record Pool(uint Id, string Name, uint Version, Real[] Reals, bool SendsProxyHeader);

@@ -44,10 +44,10 @@ public sealed class KillMatrixTests
     }
 
     [Test]
-    public async Task Single_box_goes_on_after_a_stop_and_a_dead_manager()
+    public async Task Single_box_goes_on_after_a_stop_a_dead_link_and_a_dead_manager()
     {
         await using var experiment = KillExperiment.Start(Short(1, "by flow"));
-        await RunAll(experiment, KillFault.Stop, KillFault.Manager);
+        await RunAll(experiment, KillFault.Stop, KillFault.LinkDown, KillFault.Manager);
     }
 
     [Test]

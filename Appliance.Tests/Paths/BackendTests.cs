@@ -116,10 +116,48 @@ public sealed class BackendTests(int workers, bool astray) : BoxTests(workers, a
     {
         using BoxHarness box = new();
         (ClientEnd client, _) = AskBackend(box);
-        box.Advance(3_000);
+        for (int i = 0; i < 31; i++)
+        {
+            box.Advance(100);
+            HearSomebody(box);
+        }
         client.ExpectReset();
         Assert.That(box.Count(DropReason.NoBackend), Is.EqualTo(1));
         box.ExpectEmpty();
+    }
+
+    /// <summary>A link that is down says nothing about the reals (one worker: it has their MACs from its probes): none is given up, and when it is back one of them gets the request.</summary>
+    [Test]
+    public void While_nobody_is_heard_on_the_link_all_reals_are_asked_in_turn_for_ten_seconds([Values(2_000, 5_000, 11_000)] int silentMs)
+    {
+        using BoxHarness box = new(new BoxOptions { Workers = 1, Reals = 2 });
+        box.Unreachable.UnionWith(box.Reals);
+        ClientEnd client = box.Client();
+        client.Connect();
+        client.Say(ClientEnd.Request);
+        box.Advance(silentMs);
+        if (silentMs > 10_000)
+        {
+            client.ExpectReset();
+            box.ToServer.Clear();
+            box.ExpectEmpty();
+            return;
+        }
+        client.ExpectNothing();
+        Assert.That(box.ToServer.Where(s => s.Has(TcpFlags.Syn)).Select(s => s.Destination).Distinct().Count(), Is.EqualTo(2));
+        Assert.That(box.Count(Counter.BackendRested), Is.Zero);
+        box.ToServer.Clear();
+        box.Unreachable.Clear();
+        HearSomebody(box);
+        for (int i = 0; i < 40 && !box.ToServer.Any(s => s.Has(TcpFlags.Syn)); i++) box.Advance(50);
+        box.Accept().Expect(1, ClientEnd.Request, 1);
+    }
+
+    private static void HearSomebody(BoxHarness box)
+    {
+        byte[] ask = new byte[64];
+        int length = NeighborWriter.WriteArpRequest(ask, BoxHarness.MacOf(BoxHarness.Ip("192.168.1.99")), BoxHarness.Ip("192.168.1.99"), BoxHarness.Ip("192.168.1.98"));
+        box.Inject(LinkRole.Internal, ask[..length]);
     }
 
     [Test]

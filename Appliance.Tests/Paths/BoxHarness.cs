@@ -109,6 +109,9 @@ internal sealed class BoxHarness : IDisposable
 
     public Queue<Segment> ToServer { get; } = new();
 
+    /// <summary>Bytes of the managed heap that the worker has taken.</summary>
+    public long Allocated { get; private set; }
+
     public bool JudgeChecksums { get; set; } = true;
 
     /// <summary>Reals that answer neither ARP nor probes.</summary>
@@ -276,7 +279,9 @@ internal sealed class BoxHarness : IDisposable
         while (more)
         {
             more = false;
+            long before = GC.GetAllocatedBytesForCurrentThread();
             foreach (Worker worker in _workers) more |= worker.Cycle(Now, WallMs) > 0;
+            Allocated += GC.GetAllocatedBytesForCurrentThread() - before;
             for (int i = 0; i < _workers.Length; i++) more |= Collect(i, LinkRole.External) | Collect(i, LinkRole.Internal);
         }
     }

@@ -300,14 +300,14 @@ public sealed class FrameFormTests(int workers, bool astray) : BoxTests(workers,
         return packet;
     }
 
-    private static void AllowFragments(byte[] frame)
+    internal static void AllowFragments(byte[] frame)
     {
         frame[20] = 0;
         InternetChecksum.SetIpv4Header(frame.AsSpan(14, 20));
     }
 
     // A router on the way complains about a frame that the box had sent.
-    private static byte[] Error(BoxHarness box, LinkRole role, Segment about, string router, int mtu)
+    internal static byte[] Error(BoxHarness box, LinkRole role, Segment about, string router, int mtu)
     {
         Packet packet = Parse(about.Frame);
         byte[] error = new byte[1600];

@@ -123,7 +123,7 @@ public sealed class SealedChannelTests
     }
 
     [Test]
-    public void Sealing_and_opening_allocate_nothing()
+    public void Sealing_opening_and_refusing_allocate_nothing()
     {
         using SealedChannel a = Channel(0), b = Channel(1);
         Introduce(a, b);
@@ -132,10 +132,14 @@ public sealed class SealedChannelTests
         long before = 0;
         for (int i = 0; i < 101_000; i++)
         {
-            if (i == 1_000) before = GC.GetAllocatedBytesForCurrentThread();
+            if (i == 3_000) before = GC.GetAllocatedBytesForCurrentThread();
             int length = a.Seal(1, contents, _datagram);
             if (b.Open(_datagram.AsSpan(0, length), 0, _contents, out _) == RejectReason.None) ok++;
             if (b.Open(_datagram.AsSpan(0, length), 0, _contents, out _) != RejectReason.Replayed) ok--;
+            // Damaged anywhere, it is refused without an exception.
+            length = a.Seal(1, contents, _datagram);
+            _datagram[i % length] ^= 0x20;
+            if (b.Open(_datagram.AsSpan(0, length), 0, _contents, out _) == RejectReason.None) ok--;
         }
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
         Assert.That(ok, Is.EqualTo(101_000));

@@ -19,7 +19,7 @@ internal interface IClusterWire
 
 /// <summary>
 /// Liveness, replication and both bridges of one simulated box: what the engine does on two threads, here in turns.
-/// Beats are unsealed, to save time; sealing has tests of its own.
+/// Unsealed unless the plan says otherwise, to save time; sealing has tests of its own.
 /// </summary>
 internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
 {
@@ -31,7 +31,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     private readonly BoxPlan _plan;
     private readonly IClusterWire _wire;
     private readonly byte _self;
-    private readonly ulong _peers;
+    private readonly ulong _peers, _proxies;
     private readonly long _started;
     private readonly LivenessCore _core;
     private readonly LivenessBridge _liveness;
@@ -48,6 +48,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     {
         (_plan, _box, _wire, _started, _drainWorker) = (plan, worker.Box, wire, now, drainWorker);
         _self = _box.Config.Self;
+        _proxies = plan.Proxies;
         _peers = ((1ul << plan.Roles.Length) - 1) & ~(1ul << _self);
         BoxRoles roles = plan.Roles[_self];
         if ((roles & BoxRoles.Proxy) != BoxRoles.None) _roles |= NodeFlags.Proxy;
@@ -56,10 +57,11 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
         for (int i = 0; i < salt.Length; i++) salt[i] = (byte)random.Next();
         var me = new Incarnation(salt);
         var options = new LivenessOptions { Self = _self, Peers = _peers, NodeListHash = 1, IntervalNs = plan.BeatNs };
-        _core = new LivenessCore(options, me, ClusterKeys.Unsealed, this, now, new Random((int)random.Next()));
+        ClusterKeys keys = plan.Sealed ? new ClusterKeys(BoxNode.Key) : ClusterKeys.Unsealed;
+        _core = new LivenessCore(options, me, keys, this, now, new Random((int)random.Next()));
         _liveness = new LivenessBridge(_core, _self, membership, fromLiveness);
         _records = new RecordBridge(_box.Splices, _box.Handshakes, fromReplication, events, drainWorker);
-        _replicator = new Replicator(_self, _peers, me, ClusterKeys.Unsealed, _records, _records, this, new LinkOptions { Slots = 1024, Window = 128 }, new Random((int)random.Next()));
+        _replicator = new Replicator(_self, _peers, me, keys, _records, _records, this, new LinkOptions { Slots = 1024, Window = 128 }, new Random((int)random.Next()));
         _records.Connect(_replicator);
     }
 
@@ -67,7 +69,9 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     public long NextDeadline => Math.Min(_nextBeat, _nextRecords);
 
     /// <summary>Everybody lives, everybody's table is here, everybody has ours, and everybody is used.</summary>
-    public bool IsSettled => _core.Alive == _peers && _replicator.Live == _peers && _replicator.Refilled == _peers && _core.Table == _plan.Proxies && IsInStep;
+    public bool IsSettled => KnowsAll && IsInStep;
+
+    private bool KnowsAll => _core.Alive == _peers && _replicator.Live == _peers && _replicator.Refilled == _peers && _core.Table == _proxies;
 
     private bool IsInStep
     {
@@ -84,6 +88,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     /// <summary>One turn: what the worker said goes out, what is due is done. True if the worker has something to do.</summary>
     public bool Turn(long now, long wallMs)
     {
+        (Component, bool) before = _plan.Meter.Enter(Component.Liveness, !KnowsAll);
         _core.WorkersAdvanced(now);
         NodeFlags flags = _roles;
         bool waited = now - _started > AloneAfterNs || _core.Alive == _peers;
@@ -92,6 +97,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
         _core.SetLocal(new LocalState { Flags = flags, Workload = ushort.MaxValue });
         _nextBeat = _core.Step(now, wallMs);
         _liveness.Pump();
+        _plan.Meter.Enter(Component.Replication, !KnowsAll);
         if (_core.Alive != _live)
         {
             _live = _core.Alive;
@@ -100,18 +106,26 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
         }
         _records.Pump(now);
         _nextRecords = _replicator.Step(now);
+        _plan.Meter.Leave(before);
         bool work = _liveness.MustWake || _records.MustWake;
         _liveness.MustWake = _records.MustWake = false;
         return work;
     }
 
-    public void TakeBeat(byte link, ReadOnlySpan<byte> datagram, long now) => _core.Receive(link, datagram, now);
+    public void TakeBeat(byte link, ReadOnlySpan<byte> datagram, long now)
+    {
+        (Component, bool) before = _plan.Meter.Enter(Component.Liveness, !KnowsAll);
+        _core.Receive(link, datagram, now);
+        _plan.Meter.Leave(before);
+    }
 
     public void TakeRecords(ReadOnlySpan<byte> datagram, long now)
     {
+        (Component, bool) before = _plan.Meter.Enter(Component.Replication, !KnowsAll);
         // The engine leaves it in the socket until there is room.
         if (!_records.HasRoom) _drainWorker();
         _replicator.Receive(datagram, now);
+        _plan.Meter.Leave(before);
     }
 
     public void SetCarrier(byte link, bool up, long now) => _core.SetCarrier(link, up, now);
@@ -134,6 +148,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _plan.Meter.Keys += _core.KeysDerived + _replicator.KeysDerived;
         _core.Dispose();
         _replicator.Dispose();
         _records.Dispose();

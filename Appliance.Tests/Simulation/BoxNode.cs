@@ -30,6 +30,12 @@ internal sealed record BoxPlan
     /// <summary>Set of the proxies.</summary>
     public ulong Proxies => Enumerable.Range(0, Roles.Length).Where(i => (Roles[i] & BoxRoles.Proxy) != BoxRoles.None).Aggregate(0ul, (set, i) => set | 1ul << i);
 
+    /// <summary>Beats and records are sealed, as in the engine; else only framed, to save time.</summary>
+    public bool Sealed { get; init; }
+
+    /// <summary>What the boxes' parts allocate.</summary>
+    public AllocationMeter Meter { get; } = new();
+
     public string NameOf(int node) => $"box{node:d2}";
 }
 
@@ -39,7 +45,7 @@ internal sealed record BoxPlan
 /// </summary>
 internal sealed class BoxNode : SimNode, IClusterWire
 {
-    private static readonly byte[] Key = [.. Enumerable.Range(1, 32).Select(i => (byte)i)];
+    public static readonly byte[] Key = [.. Enumerable.Range(1, 32).Select(i => (byte)i)];
 
     private readonly Scenario _scenario;
     private readonly BoxPlan _plan;
@@ -115,22 +121,26 @@ internal sealed class BoxNode : SimNode, IClusterWire
     /// <inheritdoc/>
     public void SendBeatFrame(byte link, ReadOnlySpan<byte> datagram)
     {
+        (Component, bool) before = _plan.Meter.Enter(Component.World);
         Span<byte> frame = _scratch.AsSpan(0, 14 + datagram.Length);
         new MacAddress(0x0300_0000_88b5).Write(frame);
         Box.Config.Links[link].Macs[_beatKind++ & 3].Write(frame[6..]);
         (frame[12], frame[13]) = (0x88, 0xb5);
         datagram.CopyTo(frame[14..]);
         Send(link, frame);
+        _plan.Meter.Leave(before);
     }
 
     /// <inheritdoc/>
     public void SendSync(byte peer, byte kind, ReadOnlySpan<byte> datagram)
     {
         if (!IsAlive || IsPaused) return;
+        (Component, bool) before = _plan.Meter.Enter(Component.World);
         Span<byte> message = _scratch.AsSpan(0, 1 + datagram.Length);
         message[0] = kind;
         datagram.CopyTo(message[1..]);
         _scenario.Sync.Send(Number, peer, message);
+        _plan.Meter.Leave(before);
     }
 
     /// <inheritdoc/>
@@ -188,7 +198,7 @@ internal sealed class BoxNode : SimNode, IClusterWire
         bool more = true;
         for (int turns = 0; more && turns < 100; turns++)
         {
-            more = Worker.Cycle(now, WallMs) > 0;
+            more = Cycle(now) > 0;
             if (_cluster is not null) more |= _cluster.Turn(now, WallMs);
         }
         _dueAt = NextDeadline;
@@ -266,7 +276,7 @@ internal sealed class BoxNode : SimNode, IClusterWire
         Box = new Box(config, _memory, _ports, _membership, events, World.Now, WallMs);
         Worker = new Worker(Box, _ports, [_fromLiveness, fromReplication]);
         _cluster = names.Length == 1 ? null : new BoxCluster(
-            _plan, Worker, _membership, events, fromReplication, _fromLiveness, this, SimRandom.For(World.Seed, 1000 + (ulong)(Number * 100) + (ulong)_life++), World.Now, () => Worker.Cycle(World.Now, WallMs));
+            _plan, Worker, _membership, events, fromReplication, _fromLiveness, this, SimRandom.For(World.Seed, 1000 + (ulong)(Number * 100) + (ulong)_life++), World.Now, () => Cycle(World.Now));
         _isMember = false;
     }
 
@@ -290,9 +300,19 @@ internal sealed class BoxNode : SimNode, IClusterWire
         MemoryNative.Unreserve(_memory.Records, (nuint)SpliceTable.RecordBytes(_plan.Splices));
     }
 
+    private int Cycle(long now)
+    {
+        (Component, bool) before = _plan.Meter.Enter(Component.Worker);
+        int work = Worker.Cycle(now, WallMs);
+        _plan.Meter.Leave(before);
+        return work;
+    }
+
     private void Emit(int port, in FrameRef frame)
     {
+        (Component, bool) before = _plan.Meter.Enter(Component.World);
         _states.Touch(frame.Bytes);
         Send(port, frame.Bytes, frame.Vnet);
+        _plan.Meter.Leave(before);
     }
 }

@@ -13,8 +13,8 @@ internal sealed class BoxPort(string name, int mtu, bool offloads, Action<FrameR
     private const int ArenaBytes = 1 << 20;
 
     private readonly nint _arena = MemoryNative.Reserve(ArenaBytes);
-    private readonly Queue<FrameRef> _waiting = new();
-    private readonly List<FrameRef> _borrowed = [], _lent = [];
+    private readonly Queue<FrameRef> _waiting = new(1024);
+    private readonly List<FrameRef> _borrowed = new(1024), _lent = new(4096);
     private int _used;
 
     /// <inheritdoc/>

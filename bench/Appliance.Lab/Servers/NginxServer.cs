@@ -108,7 +108,7 @@ public sealed class NginxServer
                 server {
                     listen {{o.Port}} backlog=8192{{proxy}};
                     listen [::]:{{o.Port}} backlog=8192{{proxy}};
-                    add_header Server-Name {{host.Name}};
+                    add_header Server-Name {{host.Name}} always;
                     {{(o.ProxyProtocol ? $"access_log {AccessLog(directory)} address;" : string.Empty)}}
                     root {{directory}}/www;
                     location = /health { return 200 "ok\n"; }
@@ -126,7 +126,7 @@ public sealed class NginxServer
                         server_name {{name}};
                         ssl_certificate {{directory}}/{{name}}.pem;
                         ssl_certificate_key {{directory}}/{{name}}.pem;
-                        add_header Server-Name {{host.Name}};
+                        add_header Server-Name {{host.Name}} always;
                         location = /sni { return 200 "{{name}}\n"; }
                         location / { root {{directory}}/www; }
                     }

@@ -23,6 +23,9 @@ public sealed class ApplianceBox(Host host, string configuration)
     /// <summary>Whether its packet threads may run at real-time priority (CAP_SYS_NICE).</summary>
     public bool RealTime { get; init; }
 
+    /// <summary>Where its processes say what they are.</summary>
+    public string RunDirectory => _runDirectory;
+
     /// <summary>File of its configuration.</summary>
     public string Configuration => configuration;
 
