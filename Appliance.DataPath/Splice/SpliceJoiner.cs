@@ -33,6 +33,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         }
         host.Statistics[Counter.SplicesCreated]++;
         handshake.Record = index;
+        NoteClient(handshake, splices.Record(index));
         bool wants = handshake.Service.Acked || !handshake.IsIdempotent;
         bool waits = wants && host.HasLivePeers;
         PublishRecord(handshake, index, waits);
@@ -119,6 +120,8 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         handshake.Prefix = held.P;
         table.WritePrefix(handshake);
         handshake.Acked = owed;
+        ref RewriteEntry client = ref splices.Entry(held.ToServer);
+        (handshake.Window, handshake.ClientTsVal) = (Progress.Window(client), client.TsVal);
         StartDelivery(handshake);
     }
 
@@ -128,6 +131,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         splices.SetSlowPath(record.ToServer, slow: false);
         handshake.RecordId = record.Id;
         int length = handshake.Ranges.Contiguous;
+        NoteClient(handshake, record);
         NoteReleased(handshake, record, length);
         SendRequest(handshake, handshake.Prefix + length);
         if (handshake.Prefix + handshake.Acked == 0)
@@ -169,8 +173,15 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
             entry.FinSeq = next.Value;
         }
         entry.SeqNext = TcpSeq.Max(new TcpSeq(entry.SeqNext), fin ? next + 1u : next).Value;
+    }
+
+    // What the client has said so far goes with the record: whoever must send in its name needs window and clock.
+    private void NoteClient(Handshake handshake, in SpliceRecord record)
+    {
+        ref RewriteEntry entry = ref splices.Entry(record.ToServer);
         entry.RightEdge = TcpSeq.Max(new TcpSeq(entry.RightEdge), handshake.B + 1u + handshake.Window).Value;
-        entry.TsVal = handshake.ClientTsVal;
+        TcpSeq clock = new(handshake.ClientTsVal);
+        entry.TsVal = entry.Seen != 0 ? TcpSeq.Max(new TcpSeq(entry.TsVal), clock).Value : clock.Value;
         entry.Seen = 1;
     }
 

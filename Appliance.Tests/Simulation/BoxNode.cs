@@ -220,9 +220,11 @@ internal sealed class BoxNode : SimNode, IClusterWire
         Start();
     }
 
-    // A connection whose end the network swallowed stays until it was idle for two hours: that is its purpose.
+    // A connection whose end the network swallowed, or a box that died with what it alone had seen, stays until it was idle
+    // for two hours: that is its purpose.
     private bool IsExplained(in SpliceRecord record)
     {
+        if (record.State == SpliceState.Established && _scenario.EndsMayBeLost) return true;
         foreach (ClientApp client in _scenario.Clients)
         {
             (IpAddr address, ushort port) = _scenario.Addresses.Client(client.Plan);

@@ -40,6 +40,7 @@ internal static class BoxScenarios
     /// <summary>Any fault at any time; notes the connections that only the box to be hit knows, which may be lost with it.</summary>
     public static bool Anytime(Scenario scenario, SimNode hit)
     {
+        scenario.EndsMayBeLost |= !OneAtATime(scenario, hit);
         foreach (ClientApp client in scenario.Clients)
         {
             if (!client.IsOver && Knows((BoxNode)hit, scenario, client) && !Others(scenario, hit).Any(box => Knows(box, scenario, client))) scenario.Excused.Add(client.Plan.Index);

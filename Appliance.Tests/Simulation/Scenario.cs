@@ -71,6 +71,9 @@ internal sealed class Scenario
     /// <summary>Connections that a fault took whole: no box that was left knew them.</summary>
     public HashSet<int> Excused { get; } = [];
 
+    /// <summary>True once two boxes were hit at a time: how a connection ended may have been known to them alone.</summary>
+    public bool EndsMayBeLost { get; set; }
+
     /// <summary>Boxes that no fault hits.</summary>
     public List<SimNode> Spared { get; } = [];
 
