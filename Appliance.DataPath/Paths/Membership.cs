@@ -52,6 +52,9 @@ public sealed class Membership
     /// <summary>Worker: when the owners last changed, ns.</summary>
     public long ChangedAt { get; private set; } = long.MinValue / 2;
 
+    /// <summary>Worker: when this box got its first version, ns.</summary>
+    public long JoinedAt { get; private set; } = long.MinValue / 2;
+
     /// <summary>Worker: lives anybody but <paramref name="self"/>?</summary>
     public bool HasOthers(byte self) => Current is { } slot && (slot.Live & ~(1ul << self)) != 0;
 
@@ -87,6 +90,7 @@ public sealed class Membership
         if (_current < 0)
         {
             _current = number;
+            JoinedAt = now;
         }
         else if (_slots[number].Usable != _slots[_current].Usable)
         {

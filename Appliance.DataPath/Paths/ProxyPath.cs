@@ -155,7 +155,7 @@ public sealed class ProxyPath(Box box)
         }
         if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
         if (syn) return OnSyn(packet, key);
-        if (mark != FrameMark.RelayedOn && MayBeOfPreviousOwner(key, tcp, fromClient, hash, out byte previous))
+        if (mark != FrameMark.RelayedOn && MayBeOfPreviousOwner(key, fromClient, hash, out byte previous))
         {
             return Relay(role, frame, previous, FrameMark.RelayedOn);
         }
@@ -164,7 +164,7 @@ public sealed class ProxyPath(Box box)
             DropReason verdict = box.Client.OnUnknown(packet, service!);
             if (verdict != DropReason.CookieInvalid) return verdict;
         }
-        if (box.Now - box.Membership.ChangedAt < SettleNs || HasMoved(hash) || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
+        if (mark == FrameMark.RelayedOn || owner == NodeIds.None || MayBeKnownElsewhere(hash) || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
         if (fromClient && box.Client.MayBegin(key)) return DropReason.NoRecord;
         if (!tcp.Has(TcpFlags.Rst) && _resets.TryTake(box.Now)) box.SendReset(role, packet);
         return DropReason.NoRecord;
@@ -177,14 +177,17 @@ public sealed class ProxyPath(Box box)
     }
 
     // Handshakes that the previous owner had begun are still there; those that began here are not asked for.
-    private bool MayBeOfPreviousOwner(in FlowKey key, in TcpView tcp, bool fromClient, ulong hash, out byte previous)
+    private bool MayBeOfPreviousOwner(in FlowKey key, bool fromClient, ulong hash, out byte previous)
     {
         previous = NodeIds.None;
         if (box.Now - box.Membership.ChangedAt > PreviousOwnerNs || box.Membership.Previous is not { } slot) return false;
         previous = slot.Table.Lookup(hash);
         if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Linked >> previous & 1) == 0) return false;
-        return !fromClient || !box.Client.AnsweredSyn(key, tcp.Seq - 1u);
+        return !fromClient || !box.Client.BeganHere(key);
     }
+
+    private bool MayBeKnownElsewhere(ulong hash) =>
+        box.Now - box.Membership.ChangedAt < SettleNs || HasMoved(hash) || (box.HasLivePeers && box.Now - box.Membership.JoinedAt < PreviousOwnerNs);
 
     // Its handshake may have begun elsewhere: a first segment that was lost may take its sender's time to come again.
     private bool HasMoved(ulong hash) =>

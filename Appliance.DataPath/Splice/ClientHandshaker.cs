@@ -26,6 +26,9 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     /// <summary>True if a SYN of this tuple was answered so lately that its first segment may still come: what comes before it is early, not stray.</summary>
     public bool MayBegin(in FlowKey key) => _begun.Contains(key.Hash(Begun), host.Now - HeadTimeoutNs);
 
+    /// <summary>True if this box answered a SYN of this tuple since it owns the flow: nobody else has its handshake.</summary>
+    public bool BeganHere(in FlowKey key) => _begun.Contains(key.Hash(Begun), OwnedSince);
+
     /// <summary>Answers a SYN with a cookie; no state is kept.</summary>
     public DropReason OnSyn(in Packet packet, Service service)
     {
