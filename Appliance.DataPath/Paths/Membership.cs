@@ -29,15 +29,20 @@ public sealed class MembershipSlot(ulong[] nameHashes)
 /// </summary>
 public sealed class Membership
 {
+    /// <summary>Versions remembered besides the present one: tables may change several times while one handshake runs.</summary>
+    public const int Remembered = 4;
+
     private readonly MembershipSlot[] _slots;
-    private int _current = -1, _previous = -1;
+    private readonly (int Slot, long Until)[] _past = new (int, long)[Remembered];
+    private int _current = -1, _pastCount;
     private int _applied = -1;
     private int _posted = -1;
 
     /// <summary>Slots for the nodes whose names hash to <paramref name="nameHashes"/>, in the order of their numbers.</summary>
     public Membership(ulong[] nameHashes)
     {
-        _slots = [new(nameHashes), new(nameHashes), new(nameHashes)];
+        _slots = new MembershipSlot[Remembered + 2];
+        for (int i = 0; i < _slots.Length; i++) _slots[i] = new MembershipSlot(nameHashes);
     }
 
     /// <summary>Another worker's view of the same slots: a version is built once, and each worker swaps when its command comes.</summary>
@@ -46,8 +51,31 @@ public sealed class Membership
     /// <summary>Worker: the present version; null before the first.</summary>
     public MembershipSlot? Current => _current < 0 ? null : _slots[_current];
 
-    /// <summary>Worker: the version before the last change of owners; null if there was none.</summary>
-    public MembershipSlot? Previous => _previous < 0 ? null : _slots[_previous];
+    /// <summary>
+    /// Worker: who owned a hash before, newest first, each node once: only boxes that live and have both traffic links, and not
+    /// <paramref name="self"/>; tables replaced longer than <paramref name="ageNs"/> ago do not count. Returns how many.
+    /// </summary>
+    public int PreviousOwners(ulong hash, byte self, long now, long ageNs, Span<byte> owners)
+    {
+        int count = 0;
+        for (int i = 0; i < _pastCount && now - _past[i].Until < ageNs; i++)
+        {
+            byte node = _slots[_past[i].Slot].Table.Lookup(hash);
+            if (node == NodeIds.None || node == self || (Current!.Linked >> node & 1) == 0 || owners[..count].Contains(node)) continue;
+            owners[count++] = node;
+        }
+        return count;
+    }
+
+    /// <summary>Worker: true if a hash had another owner than <paramref name="self"/> within <paramref name="ageNs"/>.</summary>
+    public bool HasMoved(ulong hash, byte self, long now, long ageNs)
+    {
+        for (int i = 0; i < _pastCount && now - _past[i].Until < ageNs; i++)
+        {
+            if (_slots[_past[i].Slot].Table.Lookup(hash) != self) return true;
+        }
+        return false;
+    }
 
     /// <summary>Worker: when the owners last changed, ns.</summary>
     public long ChangedAt { get; private set; } = long.MinValue / 2;
@@ -68,7 +96,7 @@ public sealed class Membership
         if (!IsTaken) return null;
         for (byte i = 0; i < _slots.Length; i++)
         {
-            if (i == _current || i == _previous) continue;
+            if (i == _current || IsPast(i)) continue;
             number = i;
             return _slots[i];
         }
@@ -94,7 +122,9 @@ public sealed class Membership
         }
         else if (_slots[number].Usable != _slots[_current].Usable)
         {
-            _previous = _current;
+            _pastCount = Math.Min(_pastCount + 1, Remembered);
+            for (int i = _pastCount - 1; i > 0; i--) _past[i] = _past[i - 1];
+            _past[0] = (_current, now);
             _current = number;
             ChangedAt = now;
         }
@@ -103,5 +133,11 @@ public sealed class Membership
             _current = number;
         }
         Volatile.Write(ref _applied, number);
+    }
+
+    private bool IsPast(int slot)
+    {
+        for (int i = 0; i < _pastCount; i++) if (_past[i].Slot == slot) return true;
+        return false;
     }
 }

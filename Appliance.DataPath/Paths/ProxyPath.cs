@@ -155,10 +155,7 @@ public sealed class ProxyPath(Box box)
         }
         if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
         if (syn) return OnSyn(packet, key);
-        if (mark != FrameMark.RelayedOn && MayBeOfPreviousOwner(key, fromClient, hash, out byte previous))
-        {
-            return Relay(role, frame, previous, FrameMark.RelayedOn);
-        }
+        if (mark != FrameMark.RelayedOn && RelayOn(role, packet, frame, key, hash, out DropReason relayed)) return relayed;
         if (fromClient)
         {
             DropReason verdict = box.Client.OnUnknown(packet, service!);
@@ -176,22 +173,30 @@ public sealed class ProxyPath(Box box)
         return service is null ? DropReason.NoSuchService : box.Client.OnSyn(packet, service);
     }
 
-    // Handshakes that the previous owner had begun are still there; those that began here are not asked for.
-    private bool MayBeOfPreviousOwner(in FlowKey key, bool fromClient, ulong hash, out byte previous)
+    // Handshakes that previous owners had begun are still there; those that began here are not asked for. Several boxes may get
+    // what only the one that knows it can use; a first segment would begin a handshake at each, so it goes to the last owner alone.
+    private bool RelayOn(LinkRole role, in Packet packet, in FrameRef frame, in FlowKey key, ulong hash, out DropReason verdict)
     {
-        previous = NodeIds.None;
-        if (box.Now - box.Membership.ChangedAt > PreviousOwnerNs || box.Membership.Previous is not { } slot) return false;
-        previous = slot.Table.Lookup(hash);
-        if (previous == NodeIds.None || previous == box.Config.Self || (box.Membership.Current!.Linked >> previous & 1) == 0) return false;
-        return !fromClient || !box.Client.BeganHere(key);
+        verdict = DropReason.None;
+        bool fromClient = role == LinkRole.External;
+        if (box.Membership.Current is null || (fromClient && box.Client.BeganHere(key))) return false;
+        Span<byte> owners = stackalloc byte[Membership.Remembered];
+        int count = box.Membership.PreviousOwners(hash, box.Config.Self, box.Now, PreviousOwnerNs, owners);
+        if (count > 1 && fromClient && box.Client.HoldsCookie(packet)) count = 1;
+        for (int i = 1; i < count; i++)
+        {
+            FrameRef copy = box.Egress.Scratch(frame.Length);
+            frame.Bytes.CopyTo(copy.Bytes);
+            copy.Vnet = frame.Vnet;
+            Relay(role, copy, owners[i], FrameMark.RelayedOn);
+        }
+        if (count > 0) verdict = Relay(role, frame, owners[0], FrameMark.RelayedOn);
+        return count > 0;
     }
 
     private bool MayBeKnownElsewhere(ulong hash) =>
-        box.Now - box.Membership.ChangedAt < SettleNs || HasMoved(hash) || (box.HasLivePeers && box.Now - box.Membership.JoinedAt < PreviousOwnerNs);
-
-    // Its handshake may have begun elsewhere: a first segment that was lost may take its sender's time to come again.
-    private bool HasMoved(ulong hash) =>
-        box.Now - box.Membership.ChangedAt < PreviousOwnerNs && box.Membership.Previous is { } slot && slot.Table.Lookup(hash) != box.Config.Self;
+        // Its handshake may have begun elsewhere: a first segment that was lost may take its sender's time to come again.
+        box.Now - box.Membership.ChangedAt < SettleNs || box.Membership.HasMoved(hash, box.Config.Self, box.Now, PreviousOwnerNs) || (box.HasLivePeers && box.Now - box.Membership.JoinedAt < PreviousOwnerNs);
 
     private DropReason Relay(LinkRole role, in FrameRef frame, byte node, FrameMark mark)
     {
@@ -212,8 +217,9 @@ public sealed class ProxyPath(Box box)
             Destination = record.Real,
             SourcePort = record.SourcePort,
             DestinationPort = record.RealPort,
-            Seq = new TcpSeq(record.C) + 1u,
-            Ack = new TcpSeq(record.D) + 1u,
+            // As the client last spoke: an older acknowledgment with a newer window would move the right edge back.
+            Seq = new TcpSeq(client.SeqNext) + client.SeqDelta,
+            Ack = new TcpSeq(client.AckSeen) + client.AckDelta,
             Flags = TcpFlags.Ack,
             Window = (ushort)Math.Min(Progress.Window(client) >> ((record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None ? record.ScaleOursServer : 0), ushort.MaxValue),
             HasTimestamps = (record.Options & SpliceOptions.Timestamps) != SpliceOptions.None,

@@ -29,6 +29,13 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     /// <summary>True if this box answered a SYN of this tuple since it owns the flow: nobody else has its handshake.</summary>
     public bool BeganHere(in FlowKey key) => _begun.Contains(key.Hash(Begun), OwnedSince);
 
+    /// <summary>True if the segment echoes a cookie that is still valid: it may begin a handshake.</summary>
+    public bool HoldsCookie(in Packet packet)
+    {
+        TcpView tcp = packet.Tcp;
+        return tcp.Has(TcpFlags.Ack) && SynCookie.TryVerify(cookies, FlowKey.Of(packet), tcp.Seq - 1u, tcp.Ack - 1u, host.WallMs / 1000, out _);
+    }
+
     /// <summary>Answers a SYN with a cookie; no state is kept.</summary>
     public DropReason OnSyn(in Packet packet, Service service)
     {

@@ -168,7 +168,8 @@ public sealed class WorkerTablesTests
             Assert.That(LivenessBridge.Prepare(all, out _), Is.Null, "one has it, one has not");
             all[1 - version % 2].Apply(number, version);
             Assert.That((first.Current!.Version, second.Current), Is.EqualTo(((uint)version, first.Current)));
-            Assert.That((second.Previous, second.ChangedAt), Is.EqualTo((first.Previous, first.ChangedAt)));
+            Assert.That(second.ChangedAt, Is.EqualTo(first.ChangedAt));
+            Assert.That(second.HasMoved(7, 0, version, 100), Is.EqualTo(first.HasMoved(7, 0, version, 100)));
         }
     }
 

@@ -34,21 +34,23 @@ public class BoxSimulationTests
     /// The next fault comes when all boxes hold each other's records again: every byte once and in order, no reset,
     /// nothing left behind, and every fault has met every state.
     /// </summary>
-    [TestCase(500)]
+    [TestCase(400)]
     public void Boxes_die_one_at_a_time(int seedsEach)
     {
-        var coverage = new FaultCoverage();
+        var all = new ScenarioSummary();
         foreach ((ShareMode share, bool acked) in Variants)
         {
-            ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(seedsEach), 1, Deaths(share, acked, "one death at a time", BoxScenarios.OneAtATime), coverage);
-            SimulationAssert.AllComplete(summary);
-            Assert.That(summary.Results.Average(r => r.FaultsFired), Is.GreaterThan(3));
+            ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(seedsEach), 1, Deaths(share, acked, "one death at a time", BoxScenarios.OneAtATime), all.Coverage);
+            TestContext.Out.WriteLine(summary);
+            all.Results.AddRange(summary.Results);
         }
-        TestContext.Out.WriteLine(coverage.Table());
+        TestContext.Out.WriteLine(all.Coverage.Table());
+        SimulationAssert.AllComplete(all);
         if (ScenarioRunner.IsReplay) return;
+        Assert.That(all.Results.Min(r => r.FaultsFired), Is.GreaterThanOrEqualTo(3));
         foreach (string state in BoxStates.Required)
         {
-            foreach (FaultKind kind in Enum.GetValues<FaultKind>()) Assert.That(coverage[state, kind], Is.Positive, $"{kind} in {state}");
+            foreach (FaultKind kind in Enum.GetValues<FaultKind>()) Assert.That(all.Coverage[state, kind], Is.Positive, $"{kind} in {state}");
         }
     }
 
@@ -59,7 +61,7 @@ public class BoxSimulationTests
     [TestCase(ShareMode.ByPacket, false)]
     public void Boxes_die_at_any_time(ShareMode share, bool acked)
     {
-        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, Deaths(share, acked, "deaths at any time", BoxScenarios.Anytime));
+        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, Deaths(share, acked, "deaths at any time", BoxScenarios.Anytime) with { JudgesOrder = false });
         TestContext.Out.WriteLine(summary.Coverage.Table());
         SimulationAssert.NoneLostNeedlessly(summary);
     }

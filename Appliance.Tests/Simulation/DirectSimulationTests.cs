@@ -43,7 +43,7 @@ internal static class SimulationAssert
     {
         TestContext.Out.WriteLine(summary);
         ScenarioResult[] bad = [.. summary.Results.Where(r => r.Violations.Count > 0 || r[Outcome.Complete] + r.Lost != r.Connections || r.ServersOpen > 0)];
-        foreach (ScenarioResult result in bad.Take(3)) TestContext.Out.WriteLine(result.Report());
+        foreach (ScenarioResult result in bad.Take(6)) TestContext.Out.WriteLine(result.Report());
         Assert.That(bad.Select(r => r.Seed).Take(20), Is.Empty, "seeds that failed");
     }
 }

@@ -14,7 +14,7 @@ internal sealed class Scenario
     public Scenario(ulong seed, ScenarioOptions options, FaultCoverage coverage, TextWriter? log)
     {
         Options = options;
-        World = new SimWorld(seed) { Log = log };
+        World = new SimWorld(seed) { Log = log, JudgesOrder = options.JudgesOrder };
         Addresses = new ScenarioAddresses(options);
         Traffic = TrafficPlan.Draw(seed, options);
         Ledger = new RequestLedger(World);
@@ -215,8 +215,7 @@ internal sealed class Scenario
         }
         foreach (ServerApp server in ServerApps)
         {
-            bool excused = server.Connection is not { } plan || plan.Close == CloseKind.ClientAborts || Excused.Contains(plan.Index);
-            if (server is { End: TcpEnd.None, Tcp: not null } && (!excused || (server.Connection is null && Excused.Count == 0)))
+            if (server is { End: TcpEnd.None, Tcp: not null } && PlanOf(server) is { Close: not CloseKind.ClientAborts } plan && !Excused.Contains(plan.Index))
             {
                 result.ServersOpen++;
                 result.NotComplete.Add(Describe(server));
@@ -233,6 +232,17 @@ internal sealed class Scenario
         result.EndNs = World.Now;
         result.BadChecksums = Router.BadChecksums + Servers.Sum(server => server.BadChecksums);
         return result;
+    }
+
+    // A server whose client aborted before it asked anything has no connection of the plan yet.
+    private ConnectionPlan? PlanOf(ServerApp server)
+    {
+        if (server.Connection is not null || server.Tcp is null) return server.Connection;
+        foreach (ClientApp client in Clients)
+        {
+            if (Addresses.Client(client.Plan) == (server.Tcp.Remote, server.Tcp.RemotePort)) return client.Plan;
+        }
+        return null;
     }
 
     private static string Describe(ServerApp server)

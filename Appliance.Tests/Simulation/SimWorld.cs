@@ -51,6 +51,12 @@ internal sealed class SimWorld(ulong seed)
     /// <summary>Rules that were broken, each with its evidence; empty is what a test wants.</summary>
     public List<string> Violations { get; } = [];
 
+    /// <summary>
+    /// False where several boxes may lack what the others know (profiles of backends, who acknowledged what): a right edge may then
+    /// shrink and an acknowledgment repeat an older one, which their receiver survives. Bytes are judged all the same.
+    /// </summary>
+    public bool JudgesOrder { get; init; } = true;
+
     /// <summary>Events that have happened.</summary>
     public long Events { get; private set; }
 
