@@ -210,15 +210,15 @@ public sealed class ProxyPath(Box box)
         if (tcp.Seq.Value != record.D || tcp.Ack.Value != record.C + 1) return DropReason.SegmentInvalid;
         ref RewriteEntry client = ref box.Splices.Entry(record.ToServer);
         // What the client says is not known here yet: the request, on its way, will answer.
-        if (client.Seen == 0) return DropReason.Consumed;
+        if (client.Seen == 0 || (client.Flags & RewriteFlags.SlowPath) != RewriteFlags.None) return DropReason.Consumed;
         TcpSegmentSpec ack = new()
         {
             Source = record.Source,
             Destination = record.Real,
             SourcePort = record.SourcePort,
             DestinationPort = record.RealPort,
-            // As the client last spoke: an older acknowledgment with a newer window would move the right edge back.
-            Seq = new TcpSeq(client.SeqNext) + client.SeqDelta,
+            Seq = new TcpSeq(record.C) + 1u,
+            // As the client last said: an older acknowledgment with a newer window would move the right edge back.
             Ack = new TcpSeq(client.AckSeen) + client.AckDelta,
             Flags = TcpFlags.Ack,
             Window = (ushort)Math.Min(Progress.Window(client) >> ((record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None ? record.ScaleOursServer : 0), ushort.MaxValue),

@@ -93,7 +93,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 JoinFromData(handshake);
                 break;
             case HandshakeState.BackendData:
-                NextReal(handshake);
+                NextReal(handshake, wasSilent: true);
                 break;
             case HandshakeState.BackendSyn when host.Now >= handshake.StepEnds && !IsLinkSilent(handshake):
                 Refuse(handshake, DropReason.NoBackend);
@@ -103,7 +103,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 SendSyn(handshake);
                 break;
             case HandshakeState.BackendSyn:
-                NextReal(handshake);
+                NextReal(handshake, wasSilent: true);
                 break;
         }
     }
@@ -216,7 +216,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         host.Publish(choice);
     }
 
-    private void NextReal(Handshake handshake)
+    private void NextReal(Handshake handshake, bool wasSilent = false)
     {
         bool silent = IsLinkSilent(handshake);
         if (!silent) CountFailure(handshake);
@@ -227,12 +227,21 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         handshake.HasLowest = false;
         if (!silent)
         {
-            Choose(handshake);
+            if (wasSilent && host.Now < handshake.StepEnds) ChooseAgain(handshake);
+            else Choose(handshake);
             return;
         }
         // All reals in turn; when the link is back, there is as much time as there was at first.
         handshake.StepEnds = Math.Min(host.Now + MaxSynNs, handshake.StepStarted + SilentLinkNs);
         if (TryChoose(handshake, rested: false)) return;
+        handshake.Attempt = 0;
+        if (!TryChoose(handshake, rested: false)) Refuse(handshake, DropReason.NoBackend);
+    }
+
+    // Four lost SYNs are no proof: as long as there is time, silent reals are asked again.
+    private void ChooseAgain(Handshake handshake)
+    {
+        if (TryChoose(handshake, rested: true)) return;
         handshake.Attempt = 0;
         if (!TryChoose(handshake, rested: false)) Refuse(handshake, DropReason.NoBackend);
     }
