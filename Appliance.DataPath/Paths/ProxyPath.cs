@@ -13,7 +13,7 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class ProxyPath(Box box)
 {
-    private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000;
+    private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000, FinTimerNs = 100_000_000;
     private const uint OwnEnd = 1 << 20;
 
     private readonly RateLimit _resets = new(perSecond: 1000, burst: 100);
@@ -110,6 +110,7 @@ public sealed class ProxyPath(Box box)
             DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
             if (anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
+        if (record.State == SpliceState.TimeWait && IsOvertaken(tcp, record)) return DropReason.OvertakenByClose;
         if (tcp.Has(TcpFlags.Syn) && !fromClient) return AnswerSynAck(record, tcp);
         FlowDirection direction = entry.Direction;
         TcpSeq seq = tcp.Seq;
@@ -322,6 +323,11 @@ public sealed class ProxyPath(Box box)
         if (tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
         return tcp.Has(TcpFlags.Syn) || !IsJustBelow(tcp.Seq + tcp.SequenceLength, entry.SeqNext) || !IsJustBelow(tcp.Ack, entry.AckSeen);
     }
+
+    // All bytes have arrived: a segment that its connection's end overtook would be answered, and by an end that is gone with a RST
+    // (RFC 9293 3.10.7.1, RFC 1337). Before a FIN's timer has run, nobody needs the last acknowledgment again.
+    private bool IsOvertaken(in TcpView tcp, in SpliceRecord record) =>
+        (tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) == TcpFlags.None && box.Now - CloseTracker.ClosedAt(record) < FinTimerNs;
 
     private static bool IsJustBelow(TcpSeq value, uint end) => (uint)(new TcpSeq(end) - value) < OwnEnd;
 

@@ -30,6 +30,9 @@ public sealed class CloseTracker
     /// <summary>When the oldest closed splice ends, ns.</summary>
     public long NextDeadline => Math.Min(_timeWait.Next, _reset.Next);
 
+    /// <summary>When this box learnt that a record in time-wait was closed, ns.</summary>
+    public static long ClosedAt(in SpliceRecord record) => record.Deadline - TimeWaitNs;
+
     /// <summary>A FIN passed, or anything once a FIN has: moves the record's state on. Call after the entry has observed the packet.</summary>
     public void Follow(int index)
     {

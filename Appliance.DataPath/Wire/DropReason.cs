@@ -51,6 +51,7 @@ public enum DropReason : byte
     OwnerUnknown,
     ReplayedAlreadyAcknowledged,
     ReplayedClosed,
+    OvertakenByClose,
     FragmentTableFull,
     FragmentOverlap,
     FragmentTimeout,
@@ -144,6 +145,7 @@ public static class DropReasons
         Set(DropReason.OwnerUnknown, "no membership yet, so the owner of the flow is not known");
         Set(DropReason.ReplayedAlreadyAcknowledged, "a replayed frame whose bytes are acknowledged already");
         Set(DropReason.ReplayedClosed, "a replayed frame of a connection that is closed");
+        Set(DropReason.OvertakenByClose, "a segment that its connection's end overtook");
         Set(DropReason.FragmentTableFull, "no room to reassemble another fragmented packet");
         Set(DropReason.FragmentOverlap, "fragments overlap");
         Set(DropReason.FragmentTimeout, "fragments of a packet did not all arrive within a second");

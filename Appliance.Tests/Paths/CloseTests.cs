@@ -147,11 +147,30 @@ public sealed class CloseTests(int workers, bool astray) : BoxTests(workers, ast
         server.Expect();
         Assert.That(StateOf(box), Is.EqualTo(SpliceState.TimeWait));
         // The last ACK was lost.
+        box.Advance(200);
         server.Send(1, default(ReadOnlySpan<byte>), TcpFlags.Ack | TcpFlags.Fin);
         Assert.That(client.Expect().Has(TcpFlags.Fin), Is.True);
         client.Ack();
         server.Expect();
         box.ExpectSilence();
+    }
+
+    [Test]
+    public void What_the_end_of_a_connection_overtook_is_not_passed_on()
+    {
+        using BoxHarness box = new();
+        ClientEnd client = box.Client();
+        ServerEnd server = client.Splice();
+        CloseBoth(box, client, server);
+        Assert.That(client.Send(1, default(ReadOnlySpan<byte>), TcpFlags.Ack, ack: 1), Is.EqualTo(new[] { DropReason.OvertakenByClose }), "an old acknowledgment");
+        Assert.That(server.Send(1, "bye"), Is.EqualTo(new[] { DropReason.OvertakenByClose }), "data sent twice");
+        Assert.That(server.Send(5, default(ReadOnlySpan<byte>), TcpFlags.Ack), Is.EqualTo(new[] { DropReason.OvertakenByClose }), "the last acknowledgment twice");
+        box.ExpectSilence();
+        box.Advance(200);
+        server.Send(5, default(ReadOnlySpan<byte>), TcpFlags.Ack);
+        client.Expect();
+        server.Send(5, default(ReadOnlySpan<byte>), TcpFlags.Rst);
+        client.ExpectReset();
     }
 
     [Test]
