@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Appliance.Control.Sealing;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Port;
 using Appliance.DataPath.State;
@@ -112,10 +113,16 @@ public sealed class EngineStatus(nint address, int workers)
     /// <summary>Layout number.</summary>
     public const long CurrentMagic = 0x4150_504c_5354_4102;
 
-    private const int PeersAt = 512, WorkersAt = 16384;
+    private const int PeersAt = 512, RejectedAt = 12288, WorkersAt = 16384;
 
     /// <summary>The header.</summary>
     public ref EngineHeader Header => ref MemoryNative.Ref<EngineHeader>(address);
+
+    /// <summary>Peers' datagrams rejected, by <see cref="RejectReason"/>: beats, written by the liveness thread.</summary>
+    public Span<long> RejectedBeats => MemoryMarshal.CreateSpan(ref MemoryNative.Ref<long>(address + RejectedAt), RejectReasons.Count);
+
+    /// <summary>Peers' datagrams rejected, by <see cref="RejectReason"/>: records, written by the replication thread.</summary>
+    public Span<long> RejectedRecords => MemoryMarshal.CreateSpan(ref MemoryNative.Ref<long>(address + RejectedAt + 256), RejectReasons.Count);
 
     /// <summary>The workers' parts.</summary>
     public IReadOnlyList<WorkerStatus> Workers { get; } = [.. Enumerable.Range(0, workers).Select(i => new WorkerStatus(address + WorkersAt + (nint)i * WorkerStatus.Bytes))];

@@ -243,6 +243,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         header.MembershipVersion = (long)_core.TableVersion;
         header.Usable = (long)_core.Table;
         header.LivenessAllocated = GC.GetAllocatedBytesForCurrentThread();
+        _core.Rejected.CopyTo(_status.RejectedBeats);
         header.Live = (long)(_core.Alive | (1ul << _settings.Node));
         foreach (PeerBox box in _settings.Peers)
         {

@@ -170,6 +170,7 @@ public sealed class ReplicationThread : IDisposable
     private void WriteStatus(long now)
     {
         _status.Header.ReplicationAllocated = GC.GetAllocatedBytesForCurrentThread();
+        _replicator.Rejected.CopyTo(_status.RejectedRecords);
         for (byte node = 0; node < NodeIds.Max; node++)
         {
             if ((_peers >> node & 1) == 0 || _replicator.Link(node) is not { } link) continue;

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Appliance.Control.Model;
+using Appliance.Control.Sealing;
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
@@ -153,6 +154,14 @@ public sealed class ShowService
             });
         }
         document["peers"] = peers;
+        var rejected = new JsonArray();
+        foreach (RejectReason reason in Enum.GetValues<RejectReason>())
+        {
+            long count = engine.Status.RejectedBeats[(int)reason] + engine.Status.RejectedRecords[(int)reason];
+            if (count == 0) continue;
+            rejected.Add(new JsonObject { ["reason"] = JsonNamingPolicy.CamelCase.ConvertName(reason.ToString()), ["datagrams"] = count, ["sentence"] = RejectReasons.Sentence(reason) });
+        }
+        document["rejected"] = rejected;
     }
 
     private void Counters(JsonObject document, Statistics statistics, bool all)

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
+using Appliance.Control.Sealing;
 using Appliance.Lab.Judges;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
@@ -145,30 +146,36 @@ public sealed class HostileTests
             Assert.That(recorded, Is.Not.Empty, link);
             // The kernel's datagrams were recorded with partial checksums: none at all is valid over IPv4, and passes.
             recorded.ForEach(f => f.AsSpan(link == "eth2" ? 40 : 0, link == "eth2" ? 2 : 0).Clear());
+            // With a number that none had before, so that the seal has to decide.
+            int number = (link == "eth2" ? 42 : 14) + 4 + Incarnation.SaltBytes;
             var forged = recorded.Select(f =>
             {
                 byte[] copy = [.. f];
-                copy[^5] ^= 0x5A;
+                copy[number + 1] ^= 0x5A;
                 return copy;
             });
-            foreach (var frames in (byte[][][])[[.. recorded], [.. forged]])
+            foreach (var (reason, frames) in ((string, byte[][])[])[("replayed", [.. recorded]), ("wrongKey", [.. forged])])
             {
-                long before = Rejected();
+                long before = Rejected(reason), allBefore = RejectedOfPeers();
                 // In small groups: a socket's buffer is not what is judged here.
                 foreach (var group in frames.Chunk(50))
                 {
-                    long sent = Rejected();
+                    long sent = Rejected(reason);
                     sharer.SendFrames(link, group);
-                    ApplianceLab.WaitFor(() => Rejected() >= sent + group.Length, $"datagrams on {link} are counted");
+                    ApplianceLab.WaitFor(() => Rejected(reason) >= sent + group.Length, $"datagrams on {link} are counted as {reason}");
                 }
-                Assert.That(Rejected() - before, Is.GreaterThanOrEqualTo(frames.Length), link);
+                Assert.That(Rejected(reason) - before, Is.GreaterThanOrEqualTo(frames.Length), $"{link} {reason}");
+                Assert.That(RejectedOfPeers() - allBefore, Is.GreaterThanOrEqualTo(frames.Length), link);
             }
         }
         ClusterLoad.AssertGood(_lab, await alive.Finish());
         await ClusterLoad.Good(_lab, new LoadOptions(LoadMode.Put, ClusterTopology.VirtualAddress) { Connections = 2, Bytes = 2_000_000 }, shaVerified: 2);
         _lab.WaitUsable();
 
-        long Rejected() => _lab.Boxes.Sum(b => ApplianceBox.Rows(b.Show("peers"), "peers").Sum(p => p["rejected"]!.GetValue<long>()));
+        long Rejected(string reason) => _lab.Boxes.SelectMany(b => ApplianceBox.Rows(b.Show("peers"), "rejected"))
+            .Where(r => string.Equals(r["reason"]!.GetValue<string>(), reason, StringComparison.Ordinal)).Sum(r => r["datagrams"]!.GetValue<long>());
+
+        long RejectedOfPeers() => _lab.Boxes.Sum(b => ApplianceBox.Rows(b.Show("peers"), "peers").Sum(p => p["rejected"]!.GetValue<long>()));
     }
 
     [Test]

@@ -1,4 +1,6 @@
+using Appliance.DataPath.Port;
 using Appliance.Lab;
+using Appliance.Lab.Faults;
 using Appliance.Lab.Judges;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
@@ -9,52 +11,123 @@ namespace Appliance.Tests.Cluster;
 
 /// <summary>
 /// Without faults nothing tells the ends that anybody stands between them: strict connection tracking calls no packet
-/// invalid, tshark finds nothing that the direct path has not, no checksum is wrong; whatever options the ends use.
+/// invalid, tshark finds nothing at either end that the direct path has not, no checksum is wrong; whatever options the ends use.
 /// </summary>
+/// <remarks>
+/// The direct path carries the same load in the same lab. Shared by flow it is compared with a kernel that routes; shared by packet
+/// segments overtake each other, so it is compared with a wire that lets some overtake others: there, too, an end that is gone answers
+/// what comes late with a RST. How often a stack probes and repairs differs from run to run on a busy machine, and super-frames are cut
+/// elsewhere; so findings are compared as families, and one that the direct path has may come a stated number of times as
+/// often. One that it has not may not come at all.
+/// </remarks>
 [TestFixture]
 [Category("Lab")]
 [NonParallelizable]
 public sealed class JudgedTests
 {
+    private const int Twice = 2;
+
+    // What is rare is seldom in the first.
+    private const int DirectRuns = 4;
+
     private static readonly (string, string)[] Ecn = [("ipv4.tcp_ecn", "1")];
 
     private static readonly (string, string)[] Plain = [("ipv4.tcp_timestamps", "0"), ("ipv4.tcp_sack", "0"), ("ipv4.tcp_window_scaling", "0")];
 
+    // One cause is seen under several names, according to what was captured before: a lone last byte sent twice is called a keep-alive.
+    // How often a window is full is the speed of its reader, no matter of the path.
+    private static readonly (string Family, int Times, string[] Names)[] Families =
+    [
+        ("repair", 4, ["etransmission", "ut-of-order", "uplicate ACK", "revious segment", "D-SACK", "keep-alive", "ACKed segment"]),
+        ("window", 1000, ["Zero Window", "ZeroWindow", "completely full", "indow update"]),
+    ];
+
+    // The client chooses its ports before anybody can have a say.
+    private const string PortsAgain = "A new tcp session is started with the same ports";
+
     [TestCase("by flow", Offloads.Off, false, 1500)]
-    [TestCase("by packet 40", Offloads.Gro, false, 1500, Explicit = true, Reason = "a RST that no end misses is seen now and then; cause not found yet")]
+    [TestCase("by packet 40", Offloads.Gro, false, 1500)]
     [TestCase("by flow", Offloads.Default, true, 1400)]
     public async Task Judges_find_nothing(string share, Offloads offloads, bool plain, int mtu)
     {
         var cluster = new ClusterOptions { EndOffloads = offloads, BoxOffloads = offloads, EndSettings = plain ? Plain : Ecn, Mtu = mtu };
-        await using var lab = ApplianceLab.Start(new ApplianceOptions { Share = share, Heartbeat = "200ms misses 10" }, cluster);
-        var judges = lab.Topology.Clients.Concat(lab.Topology.Backends).Select(ConntrackJudge.Attach).ToList();
-        var capture = Capture.Start(lab.Client, "eth0", "client", filter: "tcp");
-        foreach (bool ipv6 in (bool[])[false, true])
+        IReadOnlyDictionary<string, int> found;
+        await using (var lab = ApplianceLab.Start(new ApplianceOptions { Share = share, Heartbeat = "200ms misses 10" }, cluster))
         {
-            await Traffic(lab.Client, lab.Topology.ServiceAddress(ipv6: ipv6));
+            var judges = lab.Topology.Clients.Concat(lab.Topology.Backends).Select(ConntrackJudge.Attach).ToList();
+            found = await Judged(lab.Client, lab.Topology.Backends, lab.Topology.ServiceAddress(), lab.Topology.ServiceAddress(ipv6: true));
+            foreach (var judge in judges)
+            {
+                Assert.That(judge.Verdict().Invalid, Is.Zero, judge.Explain());
+            }
+            Assert.That(judges.Sum(j => j.Verdict().Seen), Is.GreaterThan(100));
+            ClusterLoad.ChecksumsGood(lab);
         }
-        var found = TsharkJudge.Findings(capture.Stop(), checksums: false);
-        foreach (var judge in judges)
+        var direct = new Dictionary<string, int>(StringComparer.Ordinal);
+        for (int run = 0; run < DirectRuns && (run == 0 || Unexplained().Any()); run++)
         {
-            Assert.That(judge.Verdict().Invalid, Is.Zero, judge.Explain());
+            foreach (var (family, count) in share == "by flow" ? await Routed(cluster) : await Overtaking(cluster))
+            {
+                direct[family] = Math.Max(count, direct.GetValueOrDefault(family));
+            }
         }
-        Assert.That(judges.Sum(j => j.Verdict().Seen), Is.GreaterThan(100));
-        ClusterLoad.ChecksumsGood(lab);
-        var unexpected = TsharkJudge.Unexpected(found, await Direct(cluster));
-        // A window that an end closes for a moment is that end's own doing. Spread over several boxes, segments may overtake each other; the ends repair that by themselves, and say twice (D-SACK) what they then got twice.
-        Assert.That(unexpected.Keys.Where(k => !k.Contains("ut-Of-Order", StringComparison.OrdinalIgnoreCase) && !k.Contains("etransmission", StringComparison.OrdinalIgnoreCase)
-            && !k.Contains("Zero", StringComparison.Ordinal) && !(share != "by flow" && k.StartsWith("D-SACK", StringComparison.Ordinal)) && !k.Contains("uplicate ACK", StringComparison.OrdinalIgnoreCase) && !k.Contains("revious segment", StringComparison.OrdinalIgnoreCase)), Is.Empty, string.Join(", ", unexpected));
+        string both = $"found: {string.Join(", ", found)}\ndirect: {string.Join(", ", direct)}";
+        TestContext.Out.WriteLine(both);
+        Assert.That(Unexplained(), Is.Empty, both);
+
+        IEnumerable<KeyValuePair<string, int>> Unexplained() => found.Where(f => f.Value > Times(f.Key) * direct.GetValueOrDefault(f.Key));
     }
 
-    private static async Task<IReadOnlyDictionary<string, int>> Direct(ClusterOptions cluster)
+    private static async Task<IReadOnlyDictionary<string, int>> Routed(ClusterOptions cluster)
     {
         await using var lab = LabNetwork.Create();
         var topology = ClusterTopology.Build(lab, cluster with { Kind = BoxKind.Router, Boxes = 1 });
         LabTool.StartServer(topology.Backends[0]);
-        var capture = Capture.Start(topology.Clients[0], "eth0", "client", filter: "tcp");
-        await Traffic(topology.Clients[0], topology.ServiceAddress());
-        return TsharkJudge.Findings(capture.Stop());
+        return await Judged(topology.Clients[0], topology.Backends, topology.ServiceAddress(), topology.ServiceAddress(ipv6: true));
     }
+
+    // No box at all: two hosts and a wire on which one segment in twenty comes two milliseconds late.
+    private static async Task<IReadOnlyDictionary<string, int>> Overtaking(ClusterOptions cluster)
+    {
+        await using var lab = LabNetwork.Create();
+        var net = lab.AddSwitch("net");
+        var client = lab.AddHost("client");
+        var server = lab.AddHost("server");
+        var link = new LinkOptions("eth0") { Offloads = cluster.EndOffloads, Mtu = cluster.Mtu };
+        var wire = EmulatedLink.Connect(lab, client, net, link with { Addresses = [ClusterTopology.ClientAddress(1) + "/24", ClusterTopology.ClientAddress6(1) + "/64"] });
+        server.Connect(net, link with { Addresses = [ClusterTopology.VirtualAddress + "/24", ClusterTopology.VirtualAddress6 + "/64"] });
+        foreach (var (name, value) in cluster.EndSettings)
+        {
+            client.Setting(name, value);
+            server.Setting(name, value);
+        }
+        lab.Build();
+        var late = new FaultPlan { Reorder = 0.05, ReorderNs = 2_000_000 };
+        wire.Start(late, late, seed: 1);
+        LabTool.StartServer(server);
+        return await Judged(client, [server], ClusterTopology.VirtualAddress, ClusterTopology.VirtualAddress6);
+    }
+
+    /// <summary>Runs the load and has tshark judge what both ends sent and received: findings per family.</summary>
+    private static async Task<IReadOnlyDictionary<string, int>> Judged(Host client, IEnumerable<Host> servers, params string[] addresses)
+    {
+        // The boxes' own probes of the backends are no connection of a client.
+        string filter = $"tcp and (host {ClusterTopology.ClientAddress(1)} or host {ClusterTopology.ClientAddress6(1)})";
+        var captures = servers.Prepend(client).Select(h => Capture.Start(h, "eth0", h.Name, filter: filter)).ToList();
+        foreach (string address in addresses)
+        {
+            await Traffic(client, address);
+        }
+        var all = captures.SelectMany(c => TsharkJudge.Findings(c.Stop())).ToList();
+        Assert.That(captures.Sum(c => c.LostFrames()), Is.Zero);
+        return all.Where(f => !f.Key.StartsWith(PortsAgain, StringComparison.Ordinal))
+            .GroupBy(f => FamilyOf(f.Key), StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Sum(f => f.Value), StringComparer.Ordinal);
+    }
+
+    private static string FamilyOf(string finding) =>
+        Families.FirstOrDefault(f => f.Names.Any(n => finding.Contains(n, StringComparison.OrdinalIgnoreCase))).Family ?? finding;
+
+    private static int Times(string family) => Families.Where(f => f.Family == family).Select(f => f.Times).FirstOrDefault(Twice);
 
     private static async Task Traffic(Host client, string address)
     {

@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using Appliance.Lab.Judges;
 using Appliance.Lab.Net;
+using Appliance.Lab.Topology;
 using NUnit.Framework;
 
 namespace Appliance.Tests.Lab;
@@ -97,10 +98,10 @@ public sealed class JudgeTests
     }
 
     [Test]
-    public async Task Probe_sees_the_machine()
+    public void Probe_sees_the_machine()
     {
         using var probe = new SchedulingProbe();
-        await Task.Delay(TimeSpan.FromMilliseconds(200));
+        ApplianceLab.WaitFor(() => probe.Count > 10, "the probe runs");
         var late = probe.Stop();
         Assert.That(late.Count, Is.GreaterThan(10));
         Assert.That(late.Max, Is.GreaterThanOrEqualTo(late.Quantile(0.5)));

@@ -21,6 +21,9 @@ public sealed class SchedulingProbe : IDisposable
         _thread.Start();
     }
 
+    /// <summary>How often it has run.</summary>
+    public long Count => _late.Count;
+
     /// <summary>Ends the probe; its delays in nanoseconds.</summary>
     public LatencyHistogram Stop()
     {
