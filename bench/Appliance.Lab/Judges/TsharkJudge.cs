@@ -24,7 +24,7 @@ public static partial class TsharkJudge
         [
             "-r", capture, "-n", "-o", $"tcp.check_checksum:{verify}", "-o", $"udp.check_checksum:{verify}", "-o", $"ip.check_checksum:{verify}",
             // What the bytes mean is not the question: a load's body, cut at the snap length, is poor HTTP.
-            "--disable-protocol", "http", "-Y", display, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|", "-e", "_ws.expert.severity", "-e", "_ws.expert.message",
+            "-d", "tcp.port==80,data", "-Y", display, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|", "-e", "_ws.expert.severity", "-e", "_ws.expert.message",
         ]);
         var found = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (string line in output.Split('\n', StringSplitOptions.RemoveEmptyEntries))
