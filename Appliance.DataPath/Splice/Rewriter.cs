@@ -44,7 +44,7 @@ public static class Rewriter
         ushort checksum = Net(tcp.Checksum);
         tcp.Checksum = Net(vnet.NeedsChecksum
             ? InternetChecksum.UpdatePartial(checksum, entry.AddressDelta)
-            : InternetChecksum.Update(checksum, InternetChecksum.Fold(delta)));
+            : InternetChecksum.Update(checksum, delta));
 
         if (v6) RewriteIpv6(network, in entry);
         else RewriteIpv4(network, in entry);
@@ -58,7 +58,7 @@ public static class Rewriter
         ip.Ttl--;
         ip.Source = Net(entry.NewSource.V4);
         ip.Destination = Net(entry.NewDestination.V4);
-        ip.Checksum = Net(InternetChecksum.Update(Net(ip.Checksum), InternetChecksum.Add(entry.AddressDelta, TtlDelta)));
+        ip.Checksum = Net(InternetChecksum.Update(Net(ip.Checksum), (ulong)entry.AddressDelta + TtlDelta));
     }
 
     private static void RewriteIpv6(Span<byte> network, in RewriteEntry entry)
@@ -86,8 +86,9 @@ public static class Rewriter
         }
         else if (options.Length != 0)
         {
-            DropReason reason = RewriteOptions(options, in entry, hasAck, ref delta);
+            DropReason reason = RewriteOptions(options, in entry, hasAck, out ushort optionsDelta);
             if (reason != DropReason.None) return reason;
+            delta += optionsDelta;
         }
 
         uint seq = Net(tcp.Seq), newSeq = seq + entry.SeqDelta;
@@ -134,22 +135,23 @@ public static class Rewriter
 
     // Any layout. The whole option area (at most 40 bytes, from an even offset) is summed before and
     // after, so that odd offsets and options that are moved or blanked need no care of their own.
-    private static DropReason RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck, ref ulong delta)
+    private static DropReason RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck, out ushort delta)
     {
+        delta = 0;
         if (!TcpOptions.TryParse(options, out TcpOptions parsed, out DropReason reason)) return reason;
         bool timestamps = parsed.HasTimestamps && (entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None;
         bool blank = (entry.Flags & RewriteFlags.BlankSack) != RewriteFlags.None;
         bool sack = parsed.SackBlocks != 0 && (hasAck || blank);
         if (!timestamps && !sack) return DropReason.None;
 
-        delta += (ushort)~InternetChecksum.Sum(options);
+        ushort before = InternetChecksum.Sum(options);
         if (timestamps) RewriteTimestamps(options[parsed.TimestampOffset..], in entry, hasAck);
         if (sack)
         {
             if (blank) options.Slice(parsed.SackOffset - 2, 2 + parsed.SackBlocks * 8).Fill(TcpOptions.KindNop);
             else RewriteSack(options, in parsed, in entry);
         }
-        delta += InternetChecksum.Sum(options);
+        delta = InternetChecksum.Delta(before, InternetChecksum.Sum(options));
         return DropReason.None;
     }
 
