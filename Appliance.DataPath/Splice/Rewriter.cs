@@ -35,8 +35,7 @@ public static class Rewriter
         ulong delta = entry.TupleDelta;
         if ((entry.Flags & RewriteFlags.AddressesOnly) == RewriteFlags.None)
         {
-            DropReason reason = RewriteNumbers(header, in entry, ref delta);
-            if (reason != DropReason.None) return reason;
+            if (!TryRewriteNumbers(header, in entry, ref delta)) return DropReason.TcpOptionsMalformed;
         }
         ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
         tcp.SourcePort = Net(entry.NewSourcePort);
@@ -71,9 +70,9 @@ public static class Rewriter
         ip.DestinationLow = Net(entry.NewDestination.Low);
     }
 
-    // Sequence, ack, window and options; adds what the checksum has to know to delta.
+    // Sequence, ack, window and options; adds what the checksum has to know to delta. False, with nothing changed, if the options are malformed.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static DropReason RewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
+    private static bool TryRewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
     {
         ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
         byte flags = tcp.Flags;
@@ -86,9 +85,9 @@ public static class Rewriter
         }
         else if (options.Length != 0)
         {
-            DropReason reason = RewriteOptions(options, in entry, hasAck, out ushort optionsDelta);
-            if (reason != DropReason.None) return reason;
-            delta += optionsDelta;
+            int optionsDelta = RewriteOptions(options, in entry, hasAck);
+            if (optionsDelta < 0) return false;
+            delta += (uint)optionsDelta;
         }
 
         uint seq = Net(tcp.Seq), newSeq = seq + entry.SeqDelta;
@@ -115,7 +114,7 @@ public static class Rewriter
             tcp.Window = Net((ushort)newWindow);
             delta += (ushort)~window + newWindow;
         }
-        return DropReason.None;
+        return true;
     }
 
     // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does.
@@ -134,15 +133,15 @@ public static class Rewriter
     }
 
     // Any layout. The whole option area (at most 40 bytes, from an even offset) is summed before and
-    // after, so that odd offsets and options that are moved or blanked need no care of their own.
-    private static DropReason RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck, out ushort delta)
+    // after, so that odd offsets and options that are moved or blanked need no care of their own. Returns the delta;
+    // -1 if the options are malformed.
+    private static int RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck)
     {
-        delta = 0;
-        if (!TcpOptions.TryParse(options, out TcpOptions parsed, out DropReason reason)) return reason;
+        if (!TcpOptions.TryParse(options, out TcpOptions parsed, out _)) return -1;
         bool timestamps = parsed.HasTimestamps && (entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None;
         bool blank = (entry.Flags & RewriteFlags.BlankSack) != RewriteFlags.None;
         bool sack = parsed.SackBlocks != 0 && (hasAck || blank);
-        if (!timestamps && !sack) return DropReason.None;
+        if (!timestamps && !sack) return 0;
 
         ushort before = InternetChecksum.Sum(options);
         if (timestamps) RewriteTimestamps(options[parsed.TimestampOffset..], in entry, hasAck);
@@ -151,8 +150,7 @@ public static class Rewriter
             if (blank) options.Slice(parsed.SackOffset - 2, 2 + parsed.SackBlocks * 8).Fill(TcpOptions.KindNop);
             else RewriteSack(options, in parsed, in entry);
         }
-        delta = InternetChecksum.Delta(before, InternetChecksum.Sum(options));
-        return DropReason.None;
+        return InternetChecksum.Delta(before, InternetChecksum.Sum(options));
     }
 
     // Edges move with the acknowledgment. While its floor holds, what lies below it is no byte that the
