@@ -27,8 +27,10 @@ public static class Rewriter
     public static DropReason Rewrite(in Packet packet, in VnetHeader vnet, in RewriteEntry entry)
     {
         ref readonly PacketLayout layout = ref packet.Layout;
-        Span<byte> network = packet.Frame[layout.Network..];
-        Span<byte> header = packet.Frame[layout.Transport..layout.Payload];
+        // The packet's own offsets lie in its frame. Only the address is read: a copy of the whole span, just written in two halves, would wait for them.
+        ref byte frame = ref MemoryMarshal.GetReference(packet.Frame);
+        Span<byte> header = MemoryMarshal.CreateSpan(ref Unsafe.Add(ref frame, layout.Transport), layout.Payload - layout.Transport);
+        Span<byte> network = MemoryMarshal.CreateSpan(ref Unsafe.Add(ref frame, layout.Network), layout.Transport - layout.Network);
         bool v6 = layout.Kind == NetworkKind.Ipv6;
         if (network[v6 ? 7 : 8] <= 1) return DropReason.TtlExpired;
 

@@ -18,7 +18,7 @@ namespace Appliance.Bench;
 public class RewriteBench
 {
     internal const int Packets = 1 << 18;
-    private const int Batch = 32;
+    private const int Batch = 32, Ahead = 8;
     private const int FrameLength = 66 + 34, Stride = 128;
     private const ulong Seed = 0x1234_5678_9abc_def1;
 
@@ -132,8 +132,12 @@ public class RewriteBench
                 _hashes[i] = FlowKey.TryGuess(Frame(i), out FlowKey key) ? key.Hash(Seed) : 0;
                 _table.Prefetch(_hashes[i]);
             }
-            for (int i = 0; i < Batch; i++) _table.PrefetchEntry(_hashes[i]);
-            for (int i = 0; i < Batch; i++) dropped += Treat(Frame(i));
+            for (int i = 0; i < Ahead; i++) _table.PrefetchEntry(_hashes[i]);
+            for (int i = 0; i < Batch; i++)
+            {
+                if (i + Ahead < Batch) _table.PrefetchEntry(_hashes[i + Ahead]);
+                dropped += Treat(Frame(i));
+            }
         }
         return dropped;
     }
