@@ -58,9 +58,9 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
     public ulong Hash(ulong seed)
     {
         // The first two do not wait for each other.
-        ulong source = Mix(seed ^ Source.High ^ 0x9e37_79b9_7f4a_7c15, Source.Low ^ 0xa076_1d64_78bd_642f);
-        ulong destination = Mix(seed ^ Destination.High ^ 0x8ebc_6af0_9c88_c6e3, Destination.Low ^ 0xe703_7ed1_a0b4_28db);
-        return Mix(source ^ _rest, destination ^ seed);
+        ulong from = Mix(seed ^ Source.High ^ 0x9e37_79b9_7f4a_7c15, Source.Low ^ 0xa076_1d64_78bd_642f);
+        ulong to = Mix(seed ^ Destination.High ^ 0x8ebc_6af0_9c88_c6e3, Destination.Low ^ 0xe703_7ed1_a0b4_28db);
+        return Mix(from ^ _rest, to ^ seed);
     }
 
     /// <summary>
