@@ -14,11 +14,9 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class Box : ISpliceHost, IDisposable
 {
-    // Ahead: enough for the memory to answer meanwhile, few enough for what it can answer at once.
-    private const int PrefetchFlows = 4096, PrefetchAhead = 8;
+    private const int PrefetchFlows = 4096;
 
     private readonly ulong[] _hashes = new ulong[64];
-    private int _guessed;
     private readonly HeadBuffers _buffers;
     private readonly ulong _clusterSeed;
 
@@ -154,29 +152,20 @@ public sealed class Box : ISpliceHost, IDisposable
     }
 
     /// <summary>
-    /// Asks for the flow table's lines that a batch will need, so that the misses of its frames overlap: all buckets, and
-    /// the first entries; the others while frames before them are treated (<see cref="PrefetchNext"/>). Only where the
-    /// table does not stay in the caches by itself; false if it does.
+    /// Asks for the flow table's lines that a batch will need, buckets first, then entries, so that the misses of its
+    /// frames overlap. Only where the table does not stay in the caches by itself.
     /// </summary>
-    public bool Prefetch(FrameBatch batch)
+    public void Prefetch(FrameBatch batch)
     {
         FlowTable<RewriteEntry> flows = Splices.Flows;
-        if (flows.Count < PrefetchFlows) return false;
-        int count = _guessed = Math.Min(batch.Count, _hashes.Length);
+        if (flows.Count < PrefetchFlows) return;
+        int count = Math.Min(batch.Count, _hashes.Length);
         for (int i = 0; i < count; i++)
         {
             _hashes[i] = FlowKey.TryGuess(batch[i].Bytes, out FlowKey key) ? key.Hash(flows.Seed) : 0;
             flows.Prefetch(_hashes[i]);
         }
-        for (int i = 0; i < Math.Min(count, PrefetchAhead); i++) flows.PrefetchEntry(_hashes[i]);
-        return true;
-    }
-
-    /// <summary>Before frame <paramref name="index"/> of a batch that was prefetched is treated: asks for the entry of one further on.</summary>
-    public void PrefetchNext(int index)
-    {
-        int next = index + PrefetchAhead;
-        if (next < _guessed) Splices.Flows.PrefetchEntry(_hashes[next]);
+        for (int i = 0; i < count; i++) flows.PrefetchEntry(_hashes[i]);
     }
 
     /// <summary>Treats one received frame, and counts why if it goes no further.</summary>

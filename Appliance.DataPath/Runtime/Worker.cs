@@ -62,12 +62,8 @@ public sealed class Worker
         {
             FramePort port = _ports[role];
             int count = port.Receive(_batch);
-            bool prefetched = count >= PrefetchFrom && _box.Prefetch(_batch);
-            for (int i = 0; i < count; i++)
-            {
-                if (prefetched) _box.PrefetchNext(i);
-                _box.Process((LinkRole)role, _batch[i]);
-            }
+            if (count >= PrefetchFrom) _box.Prefetch(_batch);
+            for (int i = 0; i < count; i++) _box.Process((LinkRole)role, _batch[i]);
             if (count > 0)
             {
                 _box.Egress.Flush();

@@ -119,7 +119,7 @@ public class RewriteBench
         return dropped;
     }
 
-    /// <summary>The same with the prefetch of the worker: buckets, then entries, then the packets.</summary>
+    /// <summary>The same with prefetch: all buckets, then entries, each eight packets before its own (the worker asks for all entries first).</summary>
     [Benchmark(OperationsPerInvoke = Packets)]
     public int PrefetchLookupAndRewrite()
     {
