@@ -29,23 +29,24 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
     public byte Protocol => (byte)(_rest >> 32);
 
     /// <summary>The key of a packet that has ports.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static FlowKey Of(in Packet packet)
     {
         ref readonly PacketLayout layout = ref packet.Layout;
-        if (layout.Kind != NetworkKind.Ipv4 || !layout.HasTransport) return new(packet.Source, packet.Destination, packet.SourcePort, packet.DestinationPort, layout.Protocol);
-        ReadOnlySpan<byte> addresses = packet.Frame.Slice(layout.Network + 12, 8), ports = packet.Frame.Slice(layout.Transport, 4);
-        return new(IpAddr.ReadV4(addresses), IpAddr.ReadV4(addresses[4..]), BinaryPrimitives.ReadUInt16BigEndian(ports), BinaryPrimitives.ReadUInt16BigEndian(ports[2..]), layout.Protocol);
+        if (layout.Kind != NetworkKind.Ipv4 || !layout.HasTransport) return OfAny(in packet);
+        return Read(packet.Frame.Slice(layout.Network + 12, 8), packet.Frame.Slice(layout.Transport, 4), layout.Protocol);
     }
 
     /// <summary>
     /// The key of a frame that looks like plain IPv4 and TCP, as a hint to prefetch by: nothing is checked but the
     /// length, so what comes out may be the key of nothing.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool TryGuess(ReadOnlySpan<byte> frame, out FlowKey key)
     {
         key = default;
         if (frame.Length < 54 || frame[12] != 8 || frame[14] != 0x45) return false;
-        key = new(IpAddr.ReadV4(frame[26..]), IpAddr.ReadV4(frame[30..]), BinaryPrimitives.ReadUInt16BigEndian(frame[34..]), BinaryPrimitives.ReadUInt16BigEndian(frame[36..]), frame[23]);
+        key = Read(frame.Slice(26, 8), frame.Slice(34, 4), frame[23]);
         return true;
     }
 
@@ -56,9 +57,10 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public ulong Hash(ulong seed)
     {
-        ulong h = Mix(seed ^ Source.High ^ 0x9e37_79b9_7f4a_7c15, Source.Low ^ 0xa076_1d64_78bd_642f);
-        h = Mix(h ^ Destination.High, Destination.Low ^ 0xe703_7ed1_a0b4_28db);
-        return Mix(h ^ _rest, seed ^ 0x8ebc_6af0_9c88_c6e3);
+        // The first two do not wait for each other.
+        ulong from = Mix(seed ^ Source.High ^ 0x9e37_79b9_7f4a_7c15, Source.Low ^ 0xa076_1d64_78bd_642f);
+        ulong to = Mix(seed ^ Destination.High ^ 0x8ebc_6af0_9c88_c6e3, Destination.Low ^ 0xe703_7ed1_a0b4_28db);
+        return Mix(from ^ _rest, to ^ seed);
     }
 
     /// <summary>
@@ -88,6 +90,12 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
 
     /// <inheritdoc/>
     public override string ToString() => $"{Source}:{SourcePort} > {Destination}:{DestinationPort} protocol {Protocol}";
+
+    private static FlowKey OfAny(in Packet packet) => new(packet.Source, packet.Destination, packet.SourcePort, packet.DestinationPort, packet.Layout.Protocol);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static FlowKey Read(ReadOnlySpan<byte> addresses, ReadOnlySpan<byte> ports, byte protocol) =>
+        new(IpAddr.ReadV4(addresses), IpAddr.ReadV4(addresses[4..]), BinaryPrimitives.ReadUInt16BigEndian(ports), BinaryPrimitives.ReadUInt16BigEndian(ports[2..]), protocol);
 
     // 64x64 -> 128 multiply, folded: full avalanche for the price of one instruction.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,6 +1,8 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
+using static Appliance.DataPath.Splice.HeaderWords;
 
 namespace Appliance.DataPath.Splice;
 
@@ -22,11 +24,12 @@ public static class Progress
     /// <summary>Notes a packet of this direction; <paramref name="progress"/> is the entry that its key found.</summary>
     public static void Observe(ref RewriteEntry progress, in Packet packet, long nowNs)
     {
-        TcpView tcp = packet.Tcp;
-        TcpFlags flags = tcp.Flags;
+        ref readonly PacketLayout layout = ref packet.Layout;
+        ReadOnlySpan<byte> header = packet.Frame[layout.Transport..layout.Payload];
         progress.Packets++;
-        progress.Bytes += packet.Layout.End - packet.Layout.Network;
-        if ((flags & (TcpFlags.Syn | TcpFlags.Rst)) == TcpFlags.None) ObserveNumbers(ref progress, tcp, flags, nowNs);
+        progress.Bytes += layout.End - layout.Network;
+        TcpFlags flags = (TcpFlags)header[13];
+        if ((flags & (TcpFlags.Syn | TcpFlags.Rst)) == TcpFlags.None) ObserveNumbers(ref progress, header, flags, layout.End - layout.Payload, nowNs);
         progress.LastSeen = nowNs;
     }
 
@@ -36,23 +39,26 @@ public static class Progress
     /// <summary>The window that the sender of this direction advertised last, in bytes.</summary>
     public static uint Window(in RewriteEntry entry) => (uint)Math.Max(0, new TcpSeq(entry.RightEdge) - new TcpSeq(entry.AckSeen));
 
-    private static void ObserveNumbers(ref RewriteEntry progress, TcpView tcp, TcpFlags flags, long nowNs)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void ObserveNumbers(ref RewriteEntry progress, ReadOnlySpan<byte> header, TcpFlags flags, int payload, long nowNs)
     {
+        ref readonly TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
+        TcpSeq seq = new(Net(tcp.Seq)), ack = new(Net(tcp.Ack));
         bool first = progress.Seen == 0, moved = first;
         progress.Seen = 1;
-        uint length = tcp.SequenceLength;
-        moved |= Raise(ref progress.SeqNext, tcp.Seq + length, first);
+        uint length = (uint)payload + ((uint)flags & (uint)TcpFlags.Fin);
+        moved |= Raise(ref progress.SeqNext, seq + length, first);
         if ((flags & TcpFlags.Ack) != TcpFlags.None)
         {
-            moved |= Raise(ref progress.AckSeen, tcp.Ack, first);
-            moved |= Raise(ref progress.RightEdge, tcp.Ack + ((uint)tcp.Window << progress.WindowShiftIn), first);
+            moved |= Raise(ref progress.AckSeen, ack, first);
+            moved |= Raise(ref progress.RightEdge, ack + ((uint)Net(tcp.Window) << progress.WindowShiftIn), first);
         }
         if ((flags & TcpFlags.Fin) != TcpFlags.None)
         {
             progress.FinSeen = 1;
-            progress.FinSeq = (tcp.Seq + (length - 1)).Value;
+            progress.FinSeq = (seq + (length - 1)).Value;
         }
-        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None && TcpOptions.TryReadTsVal(tcp.Options, out uint value)) Raise(ref progress.TsVal, new TcpSeq(value), first);
+        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None && TcpOptions.TryReadTsVal(header[20..], out uint value)) Raise(ref progress.TsVal, new TcpSeq(value), first);
         bool repeats = length == 0 && !moved && nowNs - progress.LastSeen < StormGapNs;
         progress.Repeats = !repeats ? (ushort)0 : progress.Repeats == ushort.MaxValue ? ushort.MaxValue : (ushort)(progress.Repeats + 1);
     }

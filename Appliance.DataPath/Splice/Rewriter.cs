@@ -27,16 +27,17 @@ public static class Rewriter
     public static DropReason Rewrite(in Packet packet, in VnetHeader vnet, in RewriteEntry entry)
     {
         ref readonly PacketLayout layout = ref packet.Layout;
-        Span<byte> network = packet.Frame[layout.Network..];
-        Span<byte> header = packet.Frame[layout.Transport..layout.Payload];
+        // The packet's own offsets lie in its frame. Only the address is read: a copy of the whole span, just written in two halves, would wait for them.
+        ref byte frame = ref MemoryMarshal.GetReference(packet.Frame);
+        Span<byte> header = MemoryMarshal.CreateSpan(ref Unsafe.Add(ref frame, layout.Transport), layout.Payload - layout.Transport);
+        Span<byte> network = MemoryMarshal.CreateSpan(ref Unsafe.Add(ref frame, layout.Network), layout.Transport - layout.Network);
         bool v6 = layout.Kind == NetworkKind.Ipv6;
         if (network[v6 ? 7 : 8] <= 1) return DropReason.TtlExpired;
 
         ulong delta = entry.TupleDelta;
         if ((entry.Flags & RewriteFlags.AddressesOnly) == RewriteFlags.None)
         {
-            DropReason reason = RewriteNumbers(header, in entry, ref delta);
-            if (reason != DropReason.None) return reason;
+            if (!TryRewriteNumbers(header, in entry, ref delta)) return DropReason.TcpOptionsMalformed;
         }
         ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
         tcp.SourcePort = Net(entry.NewSourcePort);
@@ -44,7 +45,7 @@ public static class Rewriter
         ushort checksum = Net(tcp.Checksum);
         tcp.Checksum = Net(vnet.NeedsChecksum
             ? InternetChecksum.UpdatePartial(checksum, entry.AddressDelta)
-            : InternetChecksum.Update(checksum, InternetChecksum.Fold(delta)));
+            : InternetChecksum.Update(checksum, delta));
 
         if (v6) RewriteIpv6(network, in entry);
         else RewriteIpv4(network, in entry);
@@ -58,7 +59,7 @@ public static class Rewriter
         ip.Ttl--;
         ip.Source = Net(entry.NewSource.V4);
         ip.Destination = Net(entry.NewDestination.V4);
-        ip.Checksum = Net(InternetChecksum.Update(Net(ip.Checksum), InternetChecksum.Add(entry.AddressDelta, TtlDelta)));
+        ip.Checksum = Net(InternetChecksum.Update(Net(ip.Checksum), (ulong)entry.AddressDelta + TtlDelta));
     }
 
     private static void RewriteIpv6(Span<byte> network, in RewriteEntry entry)
@@ -71,9 +72,9 @@ public static class Rewriter
         ip.DestinationLow = Net(entry.NewDestination.Low);
     }
 
-    // Sequence, ack, window and options; adds what the checksum has to know to delta.
+    // Sequence, ack, window and options; adds what the checksum has to know to delta. False, with nothing changed, if the options are malformed.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static DropReason RewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
+    private static bool TryRewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
     {
         ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
         byte flags = tcp.Flags;
@@ -86,8 +87,9 @@ public static class Rewriter
         }
         else if (options.Length != 0)
         {
-            DropReason reason = RewriteOptions(options, in entry, hasAck, ref delta);
-            if (reason != DropReason.None) return reason;
+            int optionsDelta = RewriteOptions(options, in entry, hasAck);
+            if (optionsDelta < 0) return false;
+            delta += (uint)optionsDelta;
         }
 
         uint seq = Net(tcp.Seq), newSeq = seq + entry.SeqDelta;
@@ -114,7 +116,7 @@ public static class Rewriter
             tcp.Window = Net((ushort)newWindow);
             delta += (ushort)~window + newWindow;
         }
-        return DropReason.None;
+        return true;
     }
 
     // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does.
@@ -133,24 +135,24 @@ public static class Rewriter
     }
 
     // Any layout. The whole option area (at most 40 bytes, from an even offset) is summed before and
-    // after, so that odd offsets and options that are moved or blanked need no care of their own.
-    private static DropReason RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck, ref ulong delta)
+    // after, so that odd offsets and options that are moved or blanked need no care of their own. Returns the delta;
+    // -1 if the options are malformed.
+    private static int RewriteOptions(Span<byte> options, in RewriteEntry entry, bool hasAck)
     {
-        if (!TcpOptions.TryParse(options, out TcpOptions parsed, out DropReason reason)) return reason;
+        if (!TcpOptions.TryParse(options, out TcpOptions parsed, out _)) return -1;
         bool timestamps = parsed.HasTimestamps && (entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None;
         bool blank = (entry.Flags & RewriteFlags.BlankSack) != RewriteFlags.None;
         bool sack = parsed.SackBlocks != 0 && (hasAck || blank);
-        if (!timestamps && !sack) return DropReason.None;
+        if (!timestamps && !sack) return 0;
 
-        delta += (ushort)~InternetChecksum.Sum(options);
+        ushort before = InternetChecksum.Sum(options);
         if (timestamps) RewriteTimestamps(options[parsed.TimestampOffset..], in entry, hasAck);
         if (sack)
         {
             if (blank) options.Slice(parsed.SackOffset - 2, 2 + parsed.SackBlocks * 8).Fill(TcpOptions.KindNop);
             else RewriteSack(options, in parsed, in entry);
         }
-        delta += InternetChecksum.Sum(options);
-        return DropReason.None;
+        return InternetChecksum.Delta(before, InternetChecksum.Sum(options));
     }
 
     // Edges move with the acknowledgment. While its floor holds, what lies below it is no byte that the

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
@@ -48,10 +49,9 @@ public static class InternetChecksum
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort Fold(ulong sum)
     {
-        sum = (sum & 0xffff_ffff) + (sum >> 32);
-        sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-        sum = (sum & 0xffff) + (sum >> 16);
-        return (ushort)((sum & 0xffff) + (sum >> 16));
+        // A half added to the other one, both ways at once: the carry out of the lower half is the end-around carry of the upper one.
+        uint half = (uint)((sum + BitOperations.RotateRight(sum, 32)) >> 32);
+        return (ushort)((half + BitOperations.RotateRight(half, 16)) >> 16);
     }
 
     /// <summary>Joins two sums or deltas.</summary>
@@ -92,7 +92,11 @@ public static class InternetChecksum
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort Update(ushort checksum, ushort delta) => (ushort)~Add((ushort)~checksum, delta);
 
-    /// <summary>As <see cref="Update"/>, for UDP: zero (no checksum) stays, and a result of zero is written as ffff.</summary>
+    /// <summary>As <see cref="Update(ushort, ushort)"/>, with a delta that is not folded yet (below 2^63).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ushort Update(ushort checksum, ulong delta) => (ushort)~Fold((ushort)~checksum + delta);
+
+    /// <summary>As <see cref="Update(ushort, ushort)"/>, for UDP: zero (no checksum) stays, and a result of zero is written as ffff.</summary>
     public static ushort UpdateUdp(ushort checksum, ushort delta)
     {
         if (checksum == 0) return 0;

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.CompilerServices;
 
 namespace Appliance.DataPath.Wire;
 
@@ -20,9 +21,11 @@ public readonly struct IpAddr(ulong high, ulong low) : IEquatable<IpAddr>
     public readonly ulong Low = low;
 
     /// <summary>The address made of an IPv4 number (203.0.113.1 = 0xcb007101).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static IpAddr FromV4(uint value) => new(0, MappedPrefix | value);
 
     /// <summary>Reads four bytes of an IPv4 header.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static IpAddr ReadV4(ReadOnlySpan<byte> source) => FromV4(BinaryPrimitives.ReadUInt32BigEndian(source));
 
     /// <summary>Reads sixteen bytes of an IPv6 header.</summary>

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace Appliance.DataPath.Wire;
 
@@ -64,14 +65,12 @@ public readonly ref struct Packet
     /// <summary>IP protocol numbers.</summary>
     public const byte ProtocolIcmp = 1, ProtocolTcp = 6, ProtocolUdp = 17, ProtocolIcmp6 = 58;
 
-    private Packet(Span<byte> frame, scoped in PacketLayout layout)
-    {
-        Frame = frame;
-        Layout = layout;
-    }
+    private readonly Span<byte> _frame;
+
+    private Packet(Span<byte> frame) => _frame = frame;
 
     /// <summary>The whole frame, from the destination MAC to the padding.</summary>
-    public Span<byte> Frame { get; }
+    public Span<byte> Frame => _frame;
 
     /// <summary>Where everything stands; a field, so that reading one offset copies no more than that.</summary>
     public readonly PacketLayout Layout;
@@ -151,9 +150,11 @@ public readonly ref struct Packet
     /// <summary>Parses a frame. On failure <paramref name="reason"/> says why and <paramref name="packet"/> is empty.</summary>
     public static bool TryParse(Span<byte> frame, out Packet packet, out DropReason reason)
     {
+        // Written where it stays: a wide copy of what narrow stores have just written waits until they have left the store buffer.
         packet = default;
-        if (!PacketParser.TryParse(frame, out PacketLayout layout, out reason)) return false;
-        packet = new Packet(frame, layout);
-        return true;
+        Unsafe.AsRef(in packet._frame) = frame;
+        if (PacketParser.TryParse(frame, out Unsafe.AsRef(in packet.Layout), out reason)) return true;
+        packet = new Packet([]);
+        return false;
     }
 }

@@ -17,7 +17,7 @@ namespace Appliance.Bench;
 /// </summary>
 public class ForwardBench
 {
-    private const int Packets = 1 << 14;
+    internal const int Packets = 1 << 14;
     private const int FrameLength = 66 + 34, Headers = 66;
 
     private readonly LoopPort _external = new("ext", Headers), _internal = new("int", Headers);

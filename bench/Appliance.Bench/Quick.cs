@@ -9,7 +9,7 @@ namespace Appliance.Bench;
 /// </summary>
 internal static class Quick
 {
-    private const int Packets = 1 << 14, Repetitions = 60;
+    private const int Repetitions = 60;
 
     public static void Run(string filter)
     {
@@ -17,24 +17,30 @@ internal static class Quick
         {
             var rewrite = new RewriteBench { Flows = flows };
             rewrite.Setup();
-            Time(filter, $"{flows} flows: parse", () => rewrite.Parse());
-            Time(filter, $"{flows} flows: rewrite", () => rewrite.Rewrite());
-            Time(filter, $"{flows} flows: observe", () => rewrite.Observe());
-            Time(filter, $"{flows} flows: lookup and rewrite", () => rewrite.LookupAndRewrite());
-            Time(filter, $"{flows} flows: of which frames and parsing", () => rewrite.Overhead());
+            Time(filter, $"{flows} flows: arrive and parse (A)", RewriteBench.Packets, () => rewrite.Arrive());
+            Time(filter, $"{flows} flows: A + rewrite", RewriteBench.Packets, () => rewrite.Rewrite());
+            Time(filter, $"{flows} flows: A + observe", RewriteBench.Packets, () => rewrite.Observe());
+            Time(filter, $"{flows} flows: A + lookup + rewrite", RewriteBench.Packets, () => rewrite.LookupAndRewrite());
+            Time(filter, $"{flows} flows: A + prefetch + lookup + rewrite", RewriteBench.Packets, () => rewrite.PrefetchLookupAndRewrite());
             rewrite.Cleanup();
+            var lookup = new FlowLookup { Flows = flows };
+            lookup.Setup();
+            Time(filter, $"{flows} flows: hash", FlowLookup.Packets, () => lookup.Hash());
+            Time(filter, $"{flows} flows: hash + find", FlowLookup.Packets, () => lookup.FindOnly());
+            Time(filter, $"{flows} flows: hash + prefetch + find", FlowLookup.Packets, () => lookup.FindInBatches());
+            lookup.Cleanup();
             foreach (BoxRoles roles in (BoxRoles[])[BoxRoles.Sharer | BoxRoles.Proxy, BoxRoles.Proxy])
             {
                 var forward = new ForwardBench { Splices = flows, Roles = roles };
                 forward.Setup();
-                Time(filter, $"{flows} splices, {roles}: to server", () => forward.ToServer());
-                Time(filter, $"{flows} splices, {roles}: to client", () => forward.ToClient());
-                Time(filter, $"{flows} splices, {roles}: receive only", () => forward.Receive());
+                Time(filter, $"{flows} splices, {roles}: to server", ForwardBench.Packets, () => forward.ToServer());
+                Time(filter, $"{flows} splices, {roles}: to client", ForwardBench.Packets, () => forward.ToClient());
+                Time(filter, $"{flows} splices, {roles}: receive only", ForwardBench.Packets, () => forward.Receive());
             }
         }
     }
 
-    private static void Time(string filter, string name, Action action)
+    private static void Time(string filter, string name, int packets, Action action)
     {
         if (!name.Contains(filter, StringComparison.Ordinal)) return;
         var times = new List<double>();
@@ -43,7 +49,7 @@ internal static class Quick
         {
             long before = GC.GetAllocatedBytesForCurrentThread(), start = Stopwatch.GetTimestamp();
             action();
-            times.Add(Stopwatch.GetElapsedTime(start).TotalNanoseconds / Packets);
+            times.Add(Stopwatch.GetElapsedTime(start).TotalNanoseconds / packets);
             allocated = GC.GetAllocatedBytesForCurrentThread() - before;
         }
         times.Sort();
