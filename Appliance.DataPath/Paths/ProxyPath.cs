@@ -140,7 +140,8 @@ public sealed class ProxyPath(Box box)
         TcpView tcp = packet.Tcp;
         bool syn = tcp.Has(TcpFlags.Syn) && !tcp.Has(TcpFlags.Ack);
         if (syn && !fromClient) return DropReason.SynOfRealRefused;
-        if (mark == FrameMark.Replayed) mark = FrameMark.Handed;
+        bool replayed = mark == FrameMark.Replayed;
+        if (replayed) mark = FrameMark.Handed;
         ulong hash = fromClient ? box.OwnerHash(key.Source, key.SourcePort) : box.OwnerHash(key.Destination, key.DestinationPort);
         byte owner = box.OwnerOf(hash);
         Handshake? handshake = box.Handshakes.Find(key);
@@ -148,7 +149,7 @@ public sealed class ProxyPath(Box box)
         if (handshake is { State: HandshakeState.Shadow } && mark == FrameMark.Handed && owner != box.Config.Self) handshake = null;
         // From here on we are the receiver: what is corrupt is nobody's word.
         if (handshake is not null && !IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
-        if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet) : box.Backends.OnServerSegment(handshake, packet);
+        if (handshake is not null) return fromClient ? box.Client.OnSegment(handshake, packet, replayed) : box.Backends.OnServerSegment(handshake, packet);
         if (mark == FrameMark.Handed)
         {
             if (owner == NodeIds.None) return DropReason.OwnerUnknown;

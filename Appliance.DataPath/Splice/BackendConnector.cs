@@ -89,8 +89,17 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             case HandshakeState.AskingPeers:
                 OnQueryDone(handshake);
                 break;
-            case HandshakeState.BackendData when handshake.HasLowest:
+            case HandshakeState.BackendData when handshake.HasLowest && handshake.ClientHasNothing:
                 JoinFromData(handshake);
+                break;
+            case HandshakeState.BackendData when handshake.HasLowest && host.Now < handshake.StepEnds:
+                AskClient(handshake);
+                table.Schedule(handshake, host.Now + AskNs);
+                break;
+            case HandshakeState.BackendData when handshake.HasLowest:
+                // Whatever was agreed with the dead owner, nobody knows it any more.
+                host.Statistics.Drop(DropReason.NoRecord);
+                table.End(handshake);
                 break;
             case HandshakeState.BackendData:
                 NextReal(handshake, wasSilent: true);
@@ -311,6 +320,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         if (handshake.State == HandshakeState.BackendSyn)
         {
             handshake.State = HandshakeState.BackendData;
+            AskClient(handshake);
             table.Schedule(handshake, host.Now + ListenNs);
         }
         if (tcp.Payload.Length == 0 && !tcp.Has(TcpFlags.Fin)) return DropReason.Consumed;
@@ -321,6 +331,14 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             handshake.HasLowest = true;
         }
         return DropReason.Consumed;
+    }
+
+    // The oldest byte that the backend repeats is its first only if the client has none: a keepalive probe makes the client say so.
+    private void AskClient(Handshake handshake)
+    {
+        TcpSegmentSpec probe = ClientHandshaker.ToClient(handshake.ClientKey, handshake.B, handshake.A + 1u + (uint)handshake.Acked, TcpFlags.Ack, 0);
+        if (handshake.Timestamps) (probe.HasTimestamps, probe.TsVal, probe.TsEcr) = (true, (uint)host.WallMs, handshake.ClientTsVal);
+        host.Send(FlowDirection.ToClient, ref probe, default, 0);
     }
 
     private void JoinFromData(Handshake handshake)

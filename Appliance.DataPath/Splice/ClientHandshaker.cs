@@ -94,14 +94,16 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         return OnSegment(handshake, packet);
     }
 
-    /// <summary>A segment of a client whose handshake is here.</summary>
-    public DropReason OnSegment(Handshake handshake, in Packet packet)
+    /// <summary>A segment of a client whose handshake is here; a replayed one says what the client once said, not what it says now.</summary>
+    public DropReason OnSegment(Handshake handshake, in Packet packet, bool replayed = false)
     {
         TcpView tcp = packet.Tcp;
         if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out DropReason malformed)) return malformed;
         if (tcp.Has(TcpFlags.Syn)) return OnSynAgain(handshake, packet);
         if (tcp.Has(TcpFlags.Rst)) return OnReset(handshake, tcp);
-        if (!tcp.Has(TcpFlags.Ack) || (tcp.Ack != handshake.B + 1u && handshake.State != HandshakeState.Closing)) return DropReason.SegmentInvalid;
+        if (!tcp.Has(TcpFlags.Ack)) return DropReason.SegmentInvalid;
+        if (tcp.Ack != handshake.B + 1u && handshake.State != HandshakeState.Closing) return OnAnswered(handshake, tcp);
+        if (!replayed && handshake.State == HandshakeState.BackendData) handshake.ClientHasNothing = true;
         if (handshake.State == HandshakeState.Closing) return OnClosing(handshake, tcp);
         bool awakes = handshake.State == HandshakeState.Shadow;
         if (awakes) Awake(handshake);
@@ -249,6 +251,15 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         Service service = handshake.Service;
         table.End(handshake);
         return OnSyn(packet, service);
+    }
+
+    // The client has bytes of a response: the box that carried them is gone with the record, and what is being re-created here
+    // would put other bytes in their place.
+    private DropReason OnAnswered(Handshake handshake, in TcpView tcp)
+    {
+        if (tcp.Ack < handshake.B + 1u || !handshake.TakenOver || handshake.State > HandshakeState.BackendData) return DropReason.SegmentInvalid;
+        table.End(handshake);
+        return DropReason.NoRecord;
     }
 
     private DropReason OnReset(Handshake handshake, in TcpView tcp)

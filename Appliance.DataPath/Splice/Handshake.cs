@@ -123,6 +123,9 @@ public sealed class Handshake(int index)
     /// <summary>Bytes that we put in front of the request.</summary>
     public int Prefix;
 
+    /// <summary>Set once the client itself said, after the backend was seen to hold the request, that it has nothing of the response.</summary>
+    public bool ClientHasNothing;
+
     /// <summary>Lowest data sequence seen of the backend, and its TSval, in <see cref="HandshakeState.BackendData"/>.</summary>
     public TcpSeq LowestSeq;
 
@@ -167,7 +170,7 @@ public sealed class Handshake(int index)
         Agreed = agreed;
         A = a;
         B = b;
-        Timestamps = TakenOver = ChallengeSeen = HasLowest = false;
+        Timestamps = TakenOver = ChallengeSeen = HasLowest = ClientHasNothing = false;
         IsIdempotent = true;
         ClientTsVal = ClientTsEcr = SentTsVal = Window = LowestTsVal = 0;
         Ranges = default;
