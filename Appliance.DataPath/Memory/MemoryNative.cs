@@ -18,13 +18,10 @@ public static unsafe class MemoryNative
     public static nint AddressOf(ReadOnlySpan<byte> pinned) =>
         (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref MemoryMarshal.GetReference(pinned));
 
-    /// <summary>Zeroed memory, aligned to 64 bytes, from 2 MB on in large pages if the kernel has them; give it back with <see cref="Free"/>.</summary>
+    /// <summary>Zeroed memory, aligned to 64 bytes; give it back with <see cref="Free"/>.</summary>
     public static nint Allocate(nuint bytes)
     {
-        bool large = bytes >= HugePage;
-        void* p = NativeMemory.AlignedAlloc(bytes, large ? HugePage : 64);
-        // Tables of many MB are read at random: with pages of 4 KB each look costs a page walk besides. A wish, not a demand.
-        if (large) _ = madvise((nint)p, bytes, AdviseHugePages);
+        void* p = NativeMemory.AlignedAlloc(bytes, 64);
         NativeMemory.Clear(p, bytes);
         return (nint)p;
     }
@@ -49,8 +46,6 @@ public static unsafe class MemoryNative
         if (System.Runtime.Intrinsics.X86.Sse.IsSupported) System.Runtime.Intrinsics.X86.Sse.Prefetch0((void*)address);
     }
 
-    private const nuint HugePage = 2 << 20;
-    private const int AdviseHugePages = 14;
     private const int ProtReadWrite = 3, MapPrivateAnonymousNoReserve = 0x4022;
 
     [DllImport("libc", SetLastError = true)]
@@ -60,8 +55,4 @@ public static unsafe class MemoryNative
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int munmap(nint address, nuint length);
-
-    [DllImport("libc", SetLastError = true)]
-    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
-    private static extern int madvise(nint address, nuint length, int advice);
 }

@@ -15,6 +15,7 @@ namespace Appliance.DataPath.Paths;
 public sealed class Box : ISpliceHost, IDisposable
 {
     private const int PrefetchFlows = 4096;
+    private const long YoungNs = 2_000_000_000;
 
     private readonly ulong[] _hashes = new ulong[64];
     private readonly HeadBuffers _buffers;
@@ -128,6 +129,9 @@ public sealed class Box : ISpliceHost, IDisposable
 
     /// <inheritdoc/>
     public bool HasLivePeers => Membership.HasOthers(Config.Self);
+
+    /// <inheritdoc/>
+    public bool IsYoung => HasLivePeers && Now - Membership.JoinedAt < YoungNs;
 
     /// <inheritdoc/>
     public bool IsTableFull => Splices.IsFull;

@@ -121,7 +121,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     public void Refuse(Handshake handshake, DropReason reason)
     {
         host.Statistics.Drop(reason);
-        if (reason is DropReason.NoBackend or DropReason.HeadTimeout && !host.Owns(handshake.ClientKey))
+        if (reason is DropReason.NoBackend or DropReason.HeadTimeout && (!host.Owns(handshake.ClientKey) || host.IsYoung))
         {
             // The new owner has taken it over, perhaps with the same real and numbers: neither end may hear of us.
             table.End(handshake);

@@ -25,6 +25,9 @@ public interface ISpliceHost
     /// <summary>When anything at all was last received from the link on which packets of <paramref name="direction"/> leave, ns.</summary>
     long HeardAt(FlowDirection direction);
 
+    /// <summary>True while the box has just joined others, and may know less than they do: it refuses nobody.</summary>
+    bool IsYoung { get; }
+
     /// <summary>True while the box takes no new connections.</summary>
     bool IsDraining { get; }
 
