@@ -1,5 +1,5 @@
-using Appliance.DataPath.State;
 using Appliance.DataPath.Splice;
+using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
 namespace Appliance.DataPath.Paths;

@@ -1,7 +1,7 @@
 using System.Text;
+using Appliance.DataPath.Flow;
 using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
-using Appliance.DataPath.Flow;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;
 

@@ -1,6 +1,6 @@
-using NUnit.Framework;
 using System.Globalization;
 using System.Text;
+using NUnit.Framework;
 
 namespace Appliance.Tests.Simulation;
 
