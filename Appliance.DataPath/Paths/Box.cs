@@ -319,6 +319,7 @@ public sealed class Box : ISpliceHost, IDisposable
     public void Dispose()
     {
         Sharer.Dispose();
+        Proxy.Dispose();
         Egress.Dispose();
         Neighbors.Dispose();
         _buffers.Dispose();

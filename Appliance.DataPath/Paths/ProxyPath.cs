@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Paths;
 /// common case ends there); segments that change a connection's state; a miss goes to the owner, the
 /// previous owner, the handshake, or is refused (SPLICE 2, 4, 5, 10).
 /// </summary>
-public sealed class ProxyPath(Box box)
+public sealed class ProxyPath(Box box) : IDisposable
 {
     private const long SpreadNs = 100_000_000, SettleNs = 2_000_000_000, PreviousOwnerNs = 35_000_000_000, FinTimerNs = 100_000_000;
     private const uint OwnEnd = 1 << 20;
@@ -41,6 +41,9 @@ public sealed class ProxyPath(Box box)
         if (mark is FrameMark.Relayed or FrameMark.RelayedOn && box.Now - box.Splices.Record(entry.Record).Created > SpreadNs) box.Statistics[Counter.RelayedAfterRecord]++;
         return Forward(packet, frame, ref entry);
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => _fragments.Dispose();
 
     /// <summary>Reassembly's timeouts.</summary>
     public void Advance(long now)
