@@ -58,7 +58,12 @@ public static class Progress
             progress.FinSeen = 1;
             progress.FinSeq = (seq + (length - 1)).Value;
         }
-        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None && TcpOptions.TryReadTsVal(header[20..], out uint value)) Raise(ref progress.TsVal, new TcpSeq(value), first);
+        if ((progress.Flags & RewriteFlags.Timestamps) != RewriteFlags.None && TcpOptions.TryReadTimestamps(header[20..], out uint value, out uint echo))
+        {
+            Raise(ref progress.TsVal, new TcpSeq(value), first);
+            bool floor = (progress.Flags & RewriteFlags.TsEcrFloor) != RewriteFlags.None && (flags & TcpFlags.Ack) != TcpFlags.None;
+            if (floor && new TcpSeq(echo) + progress.TsEcrDelta > new TcpSeq(progress.TsEcrFloor)) progress.EchoSeen = 1;
+        }
         bool repeats = length == 0 && !moved && nowNs - progress.LastSeen < StormGapNs;
         progress.Repeats = !repeats ? (ushort)0 : progress.Repeats == ushort.MaxValue ? ushort.MaxValue : (ushort)(progress.Repeats + 1);
     }

@@ -12,7 +12,7 @@ namespace Appliance.DataPath.Splice;
 public static class RewriteEntryBuilder
 {
     private const long LingerNs = 2_000_000_000;
-    private const int Far = 1 << 29;
+    private const int Far = 1 << 29, LargestWindow = 1 << 30;
 
     /// <summary>Fills both entries from <paramref name="record"/>; next hops are indices in the neighbour table.</summary>
     public static void Build(in SpliceRecord record, int recordIndex, ushort nextHopToServer, ushort nextHopToClient, out RewriteEntry toServer, out RewriteEntry toClient)
@@ -70,7 +70,8 @@ public static class RewriteEntryBuilder
 
     /// <summary>
     /// True if the floors of the first breakpoint are no longer needed: the server has acknowledged, in C space, up to
-    /// the ack floor, and the client a byte of the server's (from then on it echoes the server's clock). A floor that
+    /// the ack floor, and the client has heard the server (it echoes the server's clock, acknowledged a byte of the server's, or has
+    /// had more acknowledged than any window holds: an upload may hear nothing else for as long as it lasts). A floor that
     /// stayed would win again after 2^31 bytes: whoever sees true clears FloorOpen in the record and the flags in the entries.
     /// </summary>
     public static bool FloorsPassed(in SpliceRecord record, in RewriteEntry toServer, in RewriteEntry toClient, long now)
@@ -79,8 +80,9 @@ public static class RewriteEntryBuilder
         // Segments from before may still be under way, for less than this; after too many bytes the floor itself would be wrong.
         bool far = acknowledged - new TcpSeq(record.AckFloor) > Far || new TcpSeq(toClient.SeqNext) - new TcpSeq(record.D) > Far;
         if (!far && now - record.Created < LingerNs) return false;
-        bool echoes = (toServer.Flags & RewriteFlags.TsEcrFloor) == RewriteFlags.None || new TcpSeq(toServer.AckSeen) > new TcpSeq(record.B + 1);
-        return acknowledged >= new TcpSeq(record.AckFloor) && echoes;
+        bool heard = (toServer.Flags & RewriteFlags.TsEcrFloor) == RewriteFlags.None || toServer.EchoSeen != 0
+            || new TcpSeq(toServer.AckSeen) > new TcpSeq(record.B + 1) || acknowledged - new TcpSeq(record.AckFloor) > LargestWindow;
+        return acknowledged >= new TcpSeq(record.AckFloor) && heard;
     }
 
     private static void Start(ref RewriteEntry entry, int record, ushort nextHop, uint seqNext, uint ack, uint tsVal)

@@ -126,7 +126,10 @@ public struct RewriteEntry
     /// <summary>1 once this direction's FIN has been seen; its sequence number is <see cref="FinSeq"/>.</summary>
     public byte FinSeen;
 
-    private readonly ushort _pad2;
+    /// <summary>1 once an echo above <see cref="TsEcrFloor"/> has been seen: the sender knows the receiver's clock.</summary>
+    public byte EchoSeen;
+
+    private readonly byte _pad2;
 
     /// <summary>Sequence number of the FIN (the byte after the last data byte).</summary>
     public uint FinSeq;

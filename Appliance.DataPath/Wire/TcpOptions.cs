@@ -101,16 +101,16 @@ public struct TcpOptions
         return (new TcpSeq(BinaryPrimitives.ReadUInt32BigEndian(block)), new TcpSeq(BinaryPrimitives.ReadUInt32BigEndian(block[4..])));
     }
 
-    /// <summary>Only the timestamp value; false if there is none, or the options are malformed.</summary>
-    public static bool TryReadTsVal(ReadOnlySpan<byte> options, out uint value)
+    /// <summary>Only the timestamps; false if there are none, or the options are malformed.</summary>
+    public static bool TryReadTimestamps(ReadOnlySpan<byte> options, out uint value, out uint echo)
     {
         if (IsTimestampsOnly(options))
         {
-            value = BinaryPrimitives.ReadUInt32BigEndian(options[4..]);
+            (value, echo) = (BinaryPrimitives.ReadUInt32BigEndian(options[4..]), BinaryPrimitives.ReadUInt32BigEndian(options[8..]));
             return true;
         }
         bool found = TryParse(options, out TcpOptions parsed, out _) && parsed.HasTimestamps;
-        value = parsed.TsVal;
+        (value, echo) = (parsed.TsVal, parsed.TsEcr);
         return found;
     }
 

@@ -96,6 +96,24 @@ public class ProgressTests
     }
 
     [Test]
+    public void FloorsPass_InAnUploadThatHearsNothingButAcknowledgments([Values] bool echoes)
+    {
+        SpliceRecord record = SpliceKit.Record();
+        record.FloorOpen = 1;
+        (RewriteEntry up, RewriteEntry down) = SpliceKit.Entries(record);
+        uint before = record.TsFirst + record.Ds;
+        const uint Step = 1 << 28;
+        for (uint sent = 0; ; sent += Step)
+        {
+            See(ref up, record.A + 1 + sent, record.B + 1, options: SpliceKit.Timestamps(1, echoes && sent > 0 ? before + 1 : before));
+            See(ref down, record.D + 1, record.A + 1 + record.X + sent);
+            bool passed = RewriteEntryBuilder.FloorsPassed(in record, in up, in down, long.MaxValue);
+            Assert.That(passed, Is.EqualTo(echoes ? sent > 0 : sent > 1 << 30), $"{sent} bytes");
+            if (passed) break;
+        }
+    }
+
+    [Test]
     public void ScalesCount_OnlyWhereNegotiated()
     {
         SpliceRecord record = SpliceKit.Record();

@@ -87,7 +87,7 @@ internal static class Commands
 
     private static System.CommandLine.Command Client()
     {
-        var mode = new Argument<LoadMode>("mode") { Description = "get, put, requests, once or short" };
+        var mode = new Argument<LoadMode>("mode") { Description = "get, put, both, requests, once or short" };
         var address = new Argument<string>("address") { Description = "IPv4 or IPv6 address of the service" };
         var port = new Option<int>("--port") { DefaultValueFactory = _ => 80 };
         var connections = new Option<int>("--connections") { DefaultValueFactory = _ => 1, Description = "connections, or workers of mode short" };

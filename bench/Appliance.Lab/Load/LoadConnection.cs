@@ -46,7 +46,7 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
 
     public long LongestSilenceNs => (long)(_longestSilence * 1e9 / Stopwatch.Frequency);
 
-    private bool Bulk => options.Mode is LoadMode.Get or LoadMode.Put;
+    private bool Bulk => options.Mode is LoadMode.Get or LoadMode.Put or LoadMode.Both;
 
     public ConnectionResult Result() => new(index, options.Mode.ToString().ToLowerInvariant(), _bytes, Mismatched, ShaVerified > 0,
         Stopwatch.GetElapsedTime(_started).TotalSeconds, LongestSilenceNs / 1e6, Errors.Keys.FirstOrDefault(), Servers.Keys.FirstOrDefault());
@@ -149,7 +149,14 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     private async Task Transfer()
     {
         using var connection = await Connect().ConfigureAwait(false);
-        await (options.Mode == LoadMode.Get ? Download(connection) : Upload(connection)).ConfigureAwait(false);
+        if (options.Mode != LoadMode.Get)
+        {
+            await Upload(connection, close: options.Mode == LoadMode.Put).ConfigureAwait(false);
+        }
+        if (options.Mode != LoadMode.Put)
+        {
+            await Download(connection).ConfigureAwait(false);
+        }
         totals.AddRequest();
     }
 
@@ -179,10 +186,10 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
         }
     }
 
-    private async Task Upload(HttpConnection connection)
+    private async Task Upload(HttpConnection connection, bool close)
     {
         string path = options.Verify ? "/sink?seed={seed}" : "/discard";
-        await connection.Send(Head("PUT", path, options.Bytes, close: true)).ConfigureAwait(false);
+        await connection.Send(Head("PUT", path, options.Bytes, close)).ConfigureAwait(false);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         byte[] piece = ArrayPool<byte>.Shared.Rent(UploadPiece);
         try

@@ -11,6 +11,9 @@ public enum LoadMode
     /// <summary>Uploads of <see cref="LoadOptions.Bytes"/> on each connection.</summary>
     Put,
 
+    /// <summary>An upload and then a download of <see cref="LoadOptions.Bytes"/>, on the same connection.</summary>
+    Both,
+
     /// <summary>Small requests one after another on connections that stay open.</summary>
     Requests,
 
