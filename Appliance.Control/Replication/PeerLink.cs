@@ -69,13 +69,6 @@ public sealed class PeerLink
     /// <summary>Datagrams in flight.</summary>
     public int InFlight => _sent.Count;
 
-    /// <summary>Smoothed round trip, ns.</summary>
-    public long RoundTripNs => _trip.SmoothedNs;
-
-    /// <summary>Highest change stamp up to which the peer holds everything published (progress apart); 0 while it is being filled.</summary>
-    public long AckedThrough =>
-        !Established || _resync.Phase != ResyncPhase.Idle ? 0 : _cache.Oldest(out long stamp, out _) ? stamp - 1 : long.MaxValue;
-
     /// <summary>True if the peer holds all changes with stamps from <paramref name="first"/> to <paramref name="last"/>, also those that no full transfer would carry.</summary>
     public bool Holds(long first, long last) => Live && Established && first > _droppedThrough && !(_cache.Oldest(out long stamp, out _) && stamp <= last);
 

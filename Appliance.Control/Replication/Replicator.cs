@@ -112,13 +112,6 @@ public sealed class Replicator : ILinkOwner, IDisposable
         return asked;
     }
 
-    /// <summary>The R3 barrier: true if every live peer holds every change up to a stamp.</summary>
-    public bool AckedByAllLive(long stamp)
-    {
-        foreach (byte peer in new NodeSet(Live)) if (_links[peer]!.AckedThrough < stamp) return false;
-        return true;
-    }
-
     /// <summary>True if one live peer holds all the changes with stamps from <paramref name="first"/> to <paramref name="last"/>.</summary>
     public bool HeldByAny(long first, long last)
     {
@@ -233,7 +226,6 @@ public sealed class Replicator : ILinkOwner, IDisposable
             link.Counters.PeerResyncsBegun++;
             // A table that was whole once is only behind while a repeated transfer runs; it still carries packets.
             if (cause == ResyncCause.Join) link.Refilled = false;
-            _sink.ResyncBegan(from, cause);
         }
         else
         {

@@ -176,11 +176,6 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     public void Filling(byte to) => Post(new SpliceCommand { Kind = SpliceCommandKind.NodeJoins, Node = to });
 
     /// <inheritdoc/>
-    public void ResyncBegan(byte from, ResyncCause cause)
-    {
-    }
-
-    /// <inheritdoc/>
     public void ResyncEnded(byte from, ResyncCause cause) => ResyncsReceived++;
 
     /// <inheritdoc/>

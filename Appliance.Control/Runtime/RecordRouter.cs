@@ -64,12 +64,6 @@ public sealed class RecordRouter(RecordBridge[] bridges) : IRecordSink, IRecordS
     }
 
     /// <inheritdoc/>
-    public void ResyncBegan(byte from, ResyncCause cause)
-    {
-        foreach (RecordBridge bridge in bridges) bridge.ResyncBegan(from, cause);
-    }
-
-    /// <inheritdoc/>
     public void ResyncEnded(byte from, ResyncCause cause)
     {
         foreach (RecordBridge bridge in bridges) bridge.ResyncEnded(from, cause);

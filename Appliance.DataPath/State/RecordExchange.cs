@@ -135,10 +135,7 @@ public interface IRecordSink
     /// <summary>A full transfer to a peer begins: what it does not carry, and the peer should have, is to be published again.</summary>
     void Filling(byte to);
 
-    /// <summary>A full transfer of the peer's table begins.</summary>
-    void ResyncBegan(byte from, ResyncCause cause);
-
-    /// <summary>It has ended: everything that the peer held at its beginning has been imported. Removals that the peer still remembers came with it; nothing needs to be swept.</summary>
+    /// <summary>A full transfer of the peer's table has ended: everything that the peer held at its beginning has been imported. Removals that the peer still remembers came with it; nothing needs to be swept.</summary>
     void ResyncEnded(byte from, ResyncCause cause);
 }
 

@@ -18,8 +18,6 @@ internal sealed class ModelTable : IRecordSink, IRecordSource
 
     public List<(byte From, ulong Id, AnswerKind Answer)> Answers { get; } = [];
 
-    public int Began { get; private set; }
-
     public int Ended { get; private set; }
 
     public void Set(in SpliceRecord record, in SpliceProgress progress)
@@ -82,8 +80,6 @@ internal sealed class ModelTable : IRecordSink, IRecordSource
     public void Filling(byte to)
     {
     }
-
-    public void ResyncBegan(byte from, ResyncCause cause) => Began++;
 
     public void ResyncEnded(byte from, ResyncCause cause) => Ended++;
 

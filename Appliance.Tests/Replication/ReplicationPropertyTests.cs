@@ -242,8 +242,6 @@ public sealed class ReplicationPropertyTests
 
         public void Filling(byte to) { }
 
-        public void ResyncBegan(byte from, ResyncCause cause) { }
-
         public void ResyncEnded(byte from, ResyncCause cause) { }
 
         public SourceResult Next(ref long cursor, ref SpliceRecord record, ref SpliceProgress progress, out uint ownedSequence, out ReadOnlySpan<byte> owned)
