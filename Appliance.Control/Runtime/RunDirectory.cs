@@ -7,7 +7,7 @@ namespace Appliance.Control.Runtime;
 public sealed record RestartCounts(int Engine, int Manager);
 
 /// <summary>What <c>run.json</c> in the run directory says; a process id is 0 while there is no such process.</summary>
-public sealed record RunState(int Supervisor, int Engine, int Manager, DateTimeOffset Since, RestartCounts Restarts)
+public sealed record RunState(int Supervisor, int Engine, int Standby, int Manager, DateTimeOffset Since, RestartCounts Restarts)
 {
     private static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.Never };
 

@@ -145,11 +145,7 @@ public sealed class KillExperiment : IAsyncDisposable
                 ProcessFaults.KillBox(victim.Host);
                 return 0;
             case KillFault.Engine:
-                int old = victim.EnginePid;
-                ProcessFaults.KillProcess(old);
-                ApplianceLab.WaitFor(() => victim.EnginePid is var pid && pid != 0 && pid != old, $"the engine of {victim.Host.Name} is restarted", () => victim.Log);
-                Lab.WaitUsable();
-                return (clock.Elapsed.TotalSeconds - start) * 1000;
+                return KillEngine(victim);
             case KillFault.Stop:
                 ProcessFaults.StopAll(victim.Host);
                 SleepUntil(clock, start + _options.OutageSeconds);
@@ -167,6 +163,25 @@ public sealed class KillExperiment : IAsyncDisposable
                 victim.Process!.Signal(LabNative.SigTerm);
                 return 0;
         }
+    }
+
+    /// <summary>Until the sharer uses the next incarnation. The manager that answers looks every 50 ms, so the time is at most about 0.1 s too long.</summary>
+    private double KillEngine(ApplianceBox victim)
+    {
+        string name = Lab.Name(victim);
+        long before = Lab.Sharer.IncarnationOf(name);
+        var clock = Stopwatch.StartNew();
+        ProcessFaults.KillProcess(victim.EnginePid);
+        ApplianceLab.WaitFor(() => Lab.Sharer.Uses(name) && Lab.Sharer.IncarnationOf(name) != before, $"{name} is used again", () => victim.Log);
+        double milliseconds = clock.Elapsed.TotalMilliseconds;
+        if (Environment.GetEnvironmentVariable("RESTART_TIMELINE") is not null)
+        {
+            Console.Error.WriteLine($"USABLE {milliseconds:F0}");
+            Thread.Sleep(400);
+            Console.Error.WriteLine(string.Join('\n', victim.Log.Split('\n').TakeLast(14)));
+            Console.Error.WriteLine("SHARER\n" + string.Join('\n', Lab.Sharer.Log.Split('\n').TakeLast(10)));
+        }
+        return milliseconds;
     }
 
     private void Heal(KillFault fault, ApplianceBox victim)

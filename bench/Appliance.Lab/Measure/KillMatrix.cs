@@ -25,15 +25,22 @@ public sealed class KillMatrix(string file, string durability, Action<string> lo
     /// <summary>With one proxy nothing can take over; these faults it must outlive by itself.</summary>
     private static readonly KillFault[] Alone = [KillFault.Stop, KillFault.LinkDown, KillFault.Manager];
 
+    /// <summary>Only these faults; none: all.</summary>
+    public IReadOnlyList<KillFault> Faults { get; init; } = [];
+
+    /// <summary>Only clusters of so many proxies; 0: all.</summary>
+    public int Proxies { get; init; }
+
     /// <summary>Does the runs from the first that the file does not have up to <paramref name="runs"/>; all results.</summary>
     public async Task<IReadOnlyList<KillResult>> Run(int runs, CancellationToken cancel)
     {
         var results = File.Exists(file)
             ? File.ReadAllLines(file).Where(l => l.Length > 0).Select(l => JsonSerializer.Deserialize<KillResult>(l, Lines)!).ToList()
             : [];
+        var clusters = Clusters.Where(c => Proxies == 0 || c.Proxies == Proxies).ToList();
         while (results.Count < runs)
         {
-            var (proxies, share) = Clusters[results.Count / RunsPerCluster % Clusters.Length];
+            var (proxies, share) = clusters[results.Count / RunsPerCluster % clusters.Count];
             log(string.Create(CultureInfo.InvariantCulture, $"cluster: {proxies} proxies, {share}, {durability}"));
             var experiment = KillExperiment.Start(new KillOptions { Proxies = proxies, Share = share, Durability = durability });
             await using (experiment.ConfigureAwait(false))
@@ -42,8 +49,8 @@ public sealed class KillMatrix(string file, string durability, Action<string> lo
                 {
                     cancel.ThrowIfCancellationRequested();
                     int n = results.Count;
-                    var faults = proxies == 1 ? Alone : Many;
-                    var result = await experiment.Run(faults[n % faults.Length], seed: n + 1).ConfigureAwait(false);
+                    var faults = Faults.Count > 0 ? Faults : proxies == 1 ? Alone : Many;
+                    var result = await experiment.Run(faults[n % faults.Count], seed: n + 1).ConfigureAwait(false);
                     results.Add(result);
                     await File.AppendAllTextAsync(file, JsonSerializer.Serialize(result, Lines) + "\n", cancel).ConfigureAwait(false);
                     log(string.Create(CultureInfo.InvariantCulture, $"run {n + 1} of {runs}: {result.Fault} at {result.At:F2} s: broken {result.Broken}, differing {result.MismatchedBytes}, stall p50 {result.StallP50Ms:F1} p99 {result.StallP99Ms:F1} ms"));

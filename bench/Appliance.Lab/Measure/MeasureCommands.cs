@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Appliance.Lab.Experiments;
 
 namespace Appliance.Lab.Measure;
 
@@ -92,12 +93,14 @@ internal static class MeasureCommands
         var runs = new Option<int>("--runs") { DefaultValueFactory = _ => 200, Description = "runs in all, with those that the file has already" };
         var resume = new Option<string>("--resume") { DefaultValueFactory = _ => "kill.jsonl", Description = "file of results, one JSON line a run; what it holds is not run again" };
         var durability = new Option<string>("--durability") { DefaultValueFactory = _ => "acked", Description = "acked or async; a file holds one of them" };
-        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, resume, durability };
+        var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these, one after the other: " + string.Join(", ", Enum.GetNames<KillFault>()) };
+        var proxies = new Option<int>("--proxies") { Description = "only clusters with so many" };
+        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, resume, durability, faults, proxies };
         command.SetAction(async (r, cancel) =>
         {
             string mode = r.GetValue(durability)!;
             var machine = Machine.Observe();
-            var results = await new KillMatrix(r.GetValue(resume)!, mode, Log).Run(r.GetValue(runs), cancel).ConfigureAwait(false);
+            var results = await new KillMatrix(r.GetValue(resume)!, mode, Log) { Faults = r.GetValue(faults) ?? [], Proxies = r.GetValue(proxies) }.Run(r.GetValue(runs), cancel).ConfigureAwait(false);
             await Console.Out.WriteLineAsync(machine + "\n").ConfigureAwait(false);
             KillMatrix.Write(Console.Out, results);
             bool good = results.All(k => k.MismatchedBytes == 0 && (mode == "async" || k.Broken == 0));
