@@ -21,7 +21,7 @@ public static class EngineProcess
     public static int Run(string configurationFile, string runDirectory, bool standby, TextWriter error)
     {
         Supervisor.BindChild();
-        if (standby && !Standby.WaitForCall(() => Load(configurationFile, out _, out _))) return ExitCodes.Ok;
+        if (standby && !Standby.WaitForCall(runDirectory, () => Load(configurationFile, out _, out _))) return ExitCodes.Ok;
         if (Load(configurationFile, out CompiledConfiguration compiled, out ClusterKey key) is { } problem) return Fail(error, problem);
         EngineAddress? earlier = EngineFiles.ReadAddress(runDirectory);
         using ManualResetEventSlim stop = new();

@@ -1,5 +1,3 @@
-using Appliance.Lab.Load;
-
 namespace Appliance.Lab.Experiments;
 
 /// <summary>What happens to one proxy.</summary>
@@ -33,7 +31,7 @@ public sealed record KillOptions
     /// <summary>"by flow", "by packet 40".</summary>
     public string Share { get; init; } = "by flow";
 
-    /// <summary>"acked", "async".</summary>
+    /// <summary>"acked", "async"; HAProxy's name when that is the box.</summary>
     public string Durability { get; init; } = "acked";
 
     /// <summary>Workers of every box.</summary>
@@ -61,19 +59,19 @@ public sealed record KillOptions
     public string ClientRate { get; init; } = "1gbit";
 
     /// <summary>Latest instant of a fault after the load's start; drawn evenly from zero on.</summary>
-    public double LatestFaultSeconds { get; init; } = 1.5;
+    public double LatestFaultSeconds { get; init; } = 3;
 
     /// <summary>How long a stopped box stays stopped, a link down.</summary>
     public double OutageSeconds { get; init; } = 5;
 
     /// <summary>How long the requests go on after the fault (and its end).</summary>
-    public double AfterSeconds { get; init; } = 1;
+    public double AfterSeconds { get; init; } = 2;
 
     /// <summary>A connection without progress for so long counts as broken.</summary>
     public double StallSeconds { get; init; } = 30;
 
     /// <summary>Every run is over after so long.</summary>
-    public double LimitSeconds { get; init; } = 60;
+    public double LimitSeconds { get; init; } = 90;
 }
 
 /// <summary>What became of one run. Broken and MismatchedBytes are to be zero; the times are what was seen, not judged.</summary>
@@ -134,12 +132,4 @@ public sealed record KillResult
     public double Seconds { get; init; }
 
     public Dictionary<string, int> Errors { get; init; } = [];
-
-    internal static void AddErrors(Dictionary<string, int> into, LoadSummary summary)
-    {
-        foreach (var (name, count) in summary.Errors)
-        {
-            into[$"{summary.Mode} {name}"] = into.GetValueOrDefault($"{summary.Mode} {name}") + count;
-        }
-    }
 }

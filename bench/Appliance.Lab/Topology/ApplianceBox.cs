@@ -35,8 +35,8 @@ public sealed class ApplianceBox(Host host, string configuration)
     /// <summary>Process of the data path; changes when it was restarted; 0 while there is none.</summary>
     public int EnginePid => Pid("engine");
 
-    /// <summary>Process that becomes the engine when that dies; 0 while there is none, as in an engine's first seconds.</summary>
-    public int StandbyPid => Pid("standby");
+    /// <summary>Whether a process is ready to become the engine when that dies; not so in an engine's first seconds.</summary>
+    public bool HasStandby => Standby.State(_runDirectory) == "ready";
 
     /// <summary>Process of the rest of the control plane.</summary>
     public int ManagerPid => Pid("manager");
