@@ -44,7 +44,7 @@ public sealed class KillMatrixTests
         Gets = 20,
         Bytes = 4_000_000,
         Requests = 10,
-        ClientRate = "400mbit",
+        PaceMbit = 15,
         LatestFaultSeconds = 1.2,
         OutageSeconds = 2,
         AfterSeconds = 0.5,

@@ -26,7 +26,7 @@ public sealed class HaproxyKill : IKillCluster
         var lab = LabNetwork.Create();
         try
         {
-            var topology = ClusterTopology.Build(lab, new ClusterOptions { Kind = BoxKind.HaproxyHttp, Clients = 2, Boxes = options.Proxies, ClientRate = options.ClientRate });
+            var topology = ClusterTopology.Build(lab, options.Cluster with { Kind = BoxKind.HaproxyHttp, Boxes = options.Proxies });
             Parallel.ForEach(topology.Backends, b => LabTool.StartServer(b));
             return new HaproxyKill(options with { Durability = Name, StallSeconds = options.OutageSeconds + 3 }, topology);
         }
@@ -42,7 +42,7 @@ public sealed class HaproxyKill : IKillCluster
         var plan = new KillPlan(_options, fault, seed, _topology.Boxes.Count);
         var victim = _topology.Boxes[plan.Victim];
         string[] addresses = [.. Enumerable.Range(1, _topology.Boxes.Count).Select(box => _topology.ServiceAddress(box))];
-        using var load = new KillLoad(_topology, _options, addresses, ++_runs, plan.Seconds);
+        using var load = new KillLoad(_topology, _options, addresses, ++_runs, plan);
         await load.Go().ConfigureAwait(false);
         var clock = Stopwatch.StartNew();
         int inFlight = 0;

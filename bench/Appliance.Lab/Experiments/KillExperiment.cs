@@ -26,7 +26,7 @@ public sealed class KillExperiment : IKillCluster
     /// <summary>Builds the cluster; returns when all of its boxes can be used.</summary>
     public static KillExperiment Start(KillOptions options) => new(options, ApplianceLab.Start(
         new ApplianceOptions { Proxies = options.Proxies, Share = options.Share, Durability = options.Durability, Workers = options.Workers },
-        new ClusterOptions { Clients = 2, ClientRate = options.ClientRate }));
+        options.Cluster));
 
     /// <summary>One run: starts the load, hits the victim, waits for the load's end, heals the victim.</summary>
     public async Task<KillResult> Run(KillFault fault, int seed)
@@ -40,7 +40,7 @@ public sealed class KillExperiment : IKillCluster
         }
         long replayedBefore = Lab.Counter("replayed");
         string[] addresses = [.. (_options.Ipv6 ? (bool[])[false, true] : [false]).Select(ipv6 => Lab.Topology.ServiceAddress(ipv6: ipv6))];
-        using var load = new KillLoad(Lab.Topology, _options, addresses, ++_runs, plan.Seconds);
+        using var load = new KillLoad(Lab.Topology, _options, addresses, ++_runs, plan);
         await load.Go().ConfigureAwait(false);
         var clock = Stopwatch.StartNew();
         int inFlight = 0;

@@ -11,16 +11,17 @@ namespace Appliance.Lab.Experiments;
 /// </summary>
 internal sealed class KillLoad : IDisposable
 {
-    /// <summary>Seconds that the requests run before anything else: what their start costs is no silence.</summary>
-    private const double RequestWarmup = 0.5;
+    /// <summary>Seconds that the requests run before the transfers; seconds before the fault from which on their silence counts: what the start of 200 transfers costs is another matter.</summary>
+    private const double RequestsAhead = 0.5, WatchedBefore = 0.3;
 
     private readonly KillOptions _options;
     private readonly List<LoadRun> _runs = [];
     private readonly SchedulingProbe _probe = new();
 
-    /// <summary>Starts the clients; they wait for <see cref="Go"/>. The requests go on for <paramref name="seconds"/>.</summary>
-    public KillLoad(ClusterTopology topology, KillOptions options, IReadOnlyList<string> addresses, int run, double seconds)
+    /// <summary>Starts the clients; they wait for <see cref="Go"/>.</summary>
+    public KillLoad(ClusterTopology topology, KillOptions options, IReadOnlyList<string> addresses, int run, KillPlan plan)
     {
+        double unwatched = RequestsAhead + Math.Max(0, plan.At - WatchedBefore);
         _options = options;
         for (int i = 0; i < addresses.Count; i++)
         {
@@ -29,13 +30,14 @@ internal sealed class KillLoad : IDisposable
             {
                 Wait = true,
                 Bytes = options.Bytes,
+                PaceMbit = options.PaceMbit,
                 StallSeconds = options.StallSeconds,
                 LimitSeconds = options.LimitSeconds,
                 Seed = (ulong)(1000 * (i + 1)),
             };
             Add(common with { Connections = Share(options.Gets) });
             Add(common with { Mode = LoadMode.Put, Connections = Share(options.Puts) });
-            Add(common with { Mode = LoadMode.Requests, Connections = Share(options.Requests), Bytes = 200, IntervalMs = options.RequestIntervalMs, Seconds = seconds, WarmupSeconds = RequestWarmup });
+            Add(common with { Mode = LoadMode.Requests, Connections = Share(options.Requests), Bytes = 200, IntervalMs = options.RequestIntervalMs, Seconds = WatchedBefore + plan.After, WarmupSeconds = unwatched });
         }
 
         void Add(LoadOptions load)
@@ -55,7 +57,7 @@ internal sealed class KillLoad : IDisposable
     public async Task Go()
     {
         await LoadRun.GoTogether([.. _runs.Where(r => r.Mode == LoadMode.Requests)]).ConfigureAwait(false);
-        await Task.Delay(TimeSpan.FromSeconds(RequestWarmup)).ConfigureAwait(false);
+        await Task.Delay(TimeSpan.FromSeconds(RequestsAhead)).ConfigureAwait(false);
         await LoadRun.GoTogether([.. _runs.Where(r => r.Mode != LoadMode.Requests)]).ConfigureAwait(false);
     }
 

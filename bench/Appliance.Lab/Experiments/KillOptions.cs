@@ -1,3 +1,6 @@
+using System.Globalization;
+using Appliance.Lab.Topology;
+
 namespace Appliance.Lab.Experiments;
 
 /// <summary>What happens to one proxy.</summary>
@@ -50,13 +53,19 @@ public sealed record KillOptions
     public int Requests { get; init; } = 20;
 
     /// <summary>Pause between requests of a connection.</summary>
-    public double RequestIntervalMs { get; init; } = 2;
+    public double RequestIntervalMs { get; init; } = 4;
+
+    /// <summary>Fewest segments that an end puts into a frame of bulk: at the pace above the kernel would take two, and the frames of 200 transfers alone would keep two processors busy.</summary>
+    public int SegmentsPerFrame { get; init; } = 8;
 
     /// <summary>Whether half of all connections use IPv6.</summary>
     public bool Ipv6 { get; init; } = true;
 
-    /// <summary>Rate of the client's link: it says how long the transfers take.</summary>
-    public string ClientRate { get; init; } = "1gbit";
+    /// <summary>Rate of each transfer, Mb/s: it says how long they take, so that they outlast the fault and leave the machine some time of its own.</summary>
+    public double PaceMbit { get; init; } = 9;
+
+    /// <summary>The wires of the experiment.</summary>
+    internal ClusterOptions Cluster => new() { Clients = 2, EndSettings = [("ipv4.tcp_min_tso_segs", SegmentsPerFrame.ToString(CultureInfo.InvariantCulture))] };
 
     /// <summary>Latest instant of a fault after the load's start; drawn evenly from zero on.</summary>
     public double LatestFaultSeconds { get; init; } = 3;

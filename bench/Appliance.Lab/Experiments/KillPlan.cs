@@ -35,8 +35,8 @@ internal sealed class KillPlan
 
     public string Link { get; }
 
-    /// <summary>How long the requests are to go on.</summary>
-    public double Seconds => At + (_fault is KillFault.Stop or KillFault.LinkDown ? _options.OutageSeconds : 0) + _options.AfterSeconds;
+    /// <summary>How long the requests are to go on after the fault.</summary>
+    public double After => (_fault is KillFault.Stop or KillFault.LinkDown ? _options.OutageSeconds : 0) + _options.AfterSeconds;
 
     /// <summary>A whole box dies, or stops, or loses a link for a while; returns when that is over.</summary>
     public void Hit(Host box)

@@ -61,6 +61,11 @@ public sealed class HttpConnection : IDisposable
 
     public Socket Socket => _socket;
 
+    private const int SocketLevel = 1, MaxPacingRate = 47;
+
+    /// <summary>Lets the kernel spread what is sent over time (SO_MAX_PACING_RATE); Mb/s.</summary>
+    public void Pace(double mbit) => _socket.SetRawSocketOption(SocketLevel, MaxPacingRate, BitConverter.GetBytes((ulong)(mbit * 1e6 / 8)));
+
     /// <summary>Called after every transfer with the number of bytes.</summary>
     public Action<int>? OnProgress { get; set; }
 
