@@ -46,7 +46,7 @@ public static class Standby
         {
             File.WriteAllText(ReadyPath(runDirectory), Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
         }
-        catch (IOException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             // It is shown as warming; it works all the same.
         }

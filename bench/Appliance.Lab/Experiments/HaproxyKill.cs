@@ -17,22 +17,25 @@ public sealed class HaproxyKill : IKillCluster
 
     private readonly KillOptions _options;
     private readonly ClusterTopology _topology;
+    private readonly CongestionControl _allowed;
     private int _runs;
 
-    private HaproxyKill(KillOptions options, ClusterTopology topology) => (_options, _topology) = (options, topology);
+    private HaproxyKill(KillOptions options, ClusterTopology topology, CongestionControl allowed) => (_options, _topology, _allowed) = (options, topology, allowed);
 
     public static HaproxyKill Start(KillOptions options)
     {
         var lab = LabNetwork.Create();
+        var allowed = new CongestionControl(KillOptions.Congestion);
         try
         {
             var topology = ClusterTopology.Build(lab, options.Cluster with { Kind = BoxKind.HaproxyHttp, Boxes = options.Proxies });
             Parallel.ForEach(topology.Backends, b => LabTool.StartServer(b));
-            return new HaproxyKill(options with { Durability = Name, StallSeconds = options.OutageSeconds + 3 }, topology);
+            return new HaproxyKill(options with { Durability = Name, StallSeconds = options.OutageSeconds + 3 }, topology, allowed);
         }
         catch
         {
             lab.Dispose();
+            allowed.Dispose();
             throw;
         }
     }
@@ -71,5 +74,9 @@ public sealed class HaproxyKill : IKillCluster
         return result with { InFlight = inFlight, Seconds = clock.Elapsed.TotalSeconds };
     }
 
-    public ValueTask DisposeAsync() => _topology.Lab.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await _topology.Lab.DisposeAsync().ConfigureAwait(false);
+        _allowed.Dispose();
+    }
 }

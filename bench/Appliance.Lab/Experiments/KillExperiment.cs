@@ -13,20 +13,28 @@ namespace Appliance.Lab.Experiments;
 public sealed class KillExperiment : IKillCluster
 {
     private readonly KillOptions _options;
+    private readonly CongestionControl _allowed;
     private int _runs;
 
-    private KillExperiment(KillOptions options, ApplianceLab lab)
+    private KillExperiment(KillOptions options)
     {
         _options = options;
-        Lab = lab;
+        _allowed = new CongestionControl(KillOptions.Congestion);
+        try
+        {
+            Lab = ApplianceLab.Start(new ApplianceOptions { Proxies = options.Proxies, Share = options.Share, Durability = options.Durability, Workers = options.Workers }, options.Cluster);
+        }
+        catch
+        {
+            _allowed.Dispose();
+            throw;
+        }
     }
 
     public ApplianceLab Lab { get; }
 
     /// <summary>Builds the cluster; returns when all of its boxes can be used.</summary>
-    public static KillExperiment Start(KillOptions options) => new(options, ApplianceLab.Start(
-        new ApplianceOptions { Proxies = options.Proxies, Share = options.Share, Durability = options.Durability, Workers = options.Workers },
-        options.Cluster));
+    public static KillExperiment Start(KillOptions options) => new(options);
 
     /// <summary>One run: starts the load, hits the victim, waits for the load's end, heals the victim.</summary>
     public async Task<KillResult> Run(KillFault fault, int seed)
@@ -63,7 +71,11 @@ public sealed class KillExperiment : IKillCluster
         return result;
     }
 
-    public ValueTask DisposeAsync() => Lab.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await Lab.DisposeAsync().ConfigureAwait(false);
+        _allowed.Dispose();
+    }
 
     /// <summary>The fault and, for those that pass, its end. Returns how long a killed engine took to be usable again.</summary>
     private double Hit(KillFault fault, ApplianceBox victim, KillPlan plan)

@@ -56,7 +56,7 @@ public sealed record KillOptions
     public double RequestIntervalMs { get; init; } = 4;
 
     /// <summary>Fewest segments that an end puts into a frame of bulk: at the pace above the kernel would take two, and the frames of 200 transfers alone would keep two processors busy.</summary>
-    public int SegmentsPerFrame { get; init; } = 8;
+    public int SegmentsPerFrame { get; init; } = 24;
 
     /// <summary>Whether half of all connections use IPv6.</summary>
     public bool Ipv6 { get; init; } = true;
@@ -64,10 +64,16 @@ public sealed record KillOptions
     /// <summary>Rate of each transfer, Mb/s: it says how long they take, so that they outlast the fault and leave the machine some time of its own.</summary>
     public double PaceMbit { get; init; } = 9;
 
-    /// <summary>The wires of the experiment.</summary>
-    internal ClusterOptions Cluster => new() { Clients = 2, EndSettings = [("ipv4.tcp_min_tso_segs", SegmentsPerFrame.ToString(CultureInfo.InvariantCulture))] };
+    /// <summary>TCP's congestion control in all hosts.</summary>
+    internal const string Congestion = "cubic";
 
-    /// <summary>Latest instant of a fault after the load's start; drawn evenly from zero on.</summary>
+    /// <summary>The wires of the experiment. Cubic, whatever the machine's default: BBR takes a busy processor for a slow network, and what it then sends are frames of one or two segments.</summary>
+    internal ClusterOptions Cluster => new() { Clients = 2, CongestionControl = Congestion, EndSettings = [("ipv4.tcp_min_tso_segs", SegmentsPerFrame.ToString(CultureInfo.InvariantCulture))] };
+
+    /// <summary>Earliest instant of a fault: a client whose kernel asks for the MAC of the only box while that is stopped gives up after 3 s, which says nothing about the box.</summary>
+    public double EarliestFaultSeconds => Proxies == 1 ? 1 : 0;
+
+    /// <summary>Latest instant of a fault after the load's start; drawn evenly between the two.</summary>
     public double LatestFaultSeconds { get; init; } = 3;
 
     /// <summary>How long a stopped box stays stopped, a link down.</summary>

@@ -23,7 +23,7 @@ internal sealed class KillPlan
         (_options, _fault, _seed) = (options, fault, seed);
         var random = new Random(seed);
         Victim = random.Next(boxes);
-        At = random.NextDouble() * options.LatestFaultSeconds;
+        At = options.EarliestFaultSeconds + (random.NextDouble() * (options.LatestFaultSeconds - options.EarliestFaultSeconds));
         Link = random.Next(2) == 0 ? "eth0" : "eth1";
     }
 
