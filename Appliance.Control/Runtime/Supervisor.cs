@@ -4,8 +4,8 @@ namespace Appliance.Control.Runtime;
 
 /// <summary>
 /// `appliance run`: keeps an engine and a manager alive, each for itself, and a standby that becomes the engine when
-/// that ends (<see cref="Standby"/>). Sleeps unless one of them ends or a signal comes. An engine that ends before it ever ran ends the whole: what it lacks
-/// (an interface, a privilege) does not come by trying again. Runs on one thread, which must not end before its children.
+/// that ends (<see cref="Standby"/>). Sleeps unless one of them ends or a signal comes. An engine that ends before it
+/// ever ran ends the whole: what it lacks (an interface, a privilege) does not come by trying again. Runs on one thread, which must not end before its children.
 /// </summary>
 public sealed class Supervisor : IDisposable
 {
@@ -116,10 +116,10 @@ public sealed class Supervisor : IDisposable
     private void EndAll()
     {
         if (_stop) _log.Info(Component, "stopping");
-        _standby.End(ManagerPatience);
         int engine = _engine.Pid;
         if (!_engine.End(EnginePatience)) _log.Warning(Component, "killed", $"it did not leave within {EnginePatience.TotalSeconds:0} s", ("process", "engine"));
         if (engine != 0) EngineFiles.RemoveUnannounced(_directory.FullPath, engine);
+        _standby.End(ManagerPatience);
         WriteState();
         if (!_manager.End(ManagerPatience)) _log.Warning(Component, "killed", $"it did not end within {ManagerPatience.TotalSeconds:0} s", ("process", "manager"));
         if (_stop) _log.Info(Component, "stopped");

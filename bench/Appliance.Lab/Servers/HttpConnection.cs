@@ -47,6 +47,8 @@ public readonly record struct HttpHead(string FirstLine, long ContentLength, boo
 /// </summary>
 public sealed class HttpConnection : IDisposable
 {
+    private const int SocketLevel = 1, MaxPacingRate = 47;
+
     private readonly Socket _socket;
     private readonly byte[] _buffer;
     private int _start;
@@ -60,8 +62,6 @@ public sealed class HttpConnection : IDisposable
     }
 
     public Socket Socket => _socket;
-
-    private const int SocketLevel = 1, MaxPacingRate = 47;
 
     /// <summary>Lets the kernel spread what is sent over time (SO_MAX_PACING_RATE); Mb/s.</summary>
     public void Pace(double mbit) => _socket.SetRawSocketOption(SocketLevel, MaxPacingRate, BitConverter.GetBytes((ulong)(mbit * 1e6 / 8)));
