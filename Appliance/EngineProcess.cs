@@ -7,7 +7,7 @@ using Appliance.DataPath.Port;
 namespace Appliance;
 
 /// <summary>
-/// The engine as a process of its own, started by the supervisor: `appliance engine FILE RUNDIR`.
+/// The engine as a process of its own, started by the supervisor: `appliance engine FILE RUNDIR [standby]`.
 /// SIGTERM makes it leave: it announces it, forwards what still comes, and exits with 0.
 /// </summary>
 public static class EngineProcess
@@ -17,16 +17,12 @@ public static class EngineProcess
 
     private static readonly TimeSpan LeaveGrace = TimeSpan.FromMilliseconds(200);
 
-    /// <summary>Runs until SIGTERM; returns an exit code.</summary>
-    public static int Run(string configurationFile, string runDirectory, TextWriter error)
+    /// <summary>Runs until SIGTERM; as a standby it waits for a call first. Returns an exit code.</summary>
+    public static int Run(string configurationFile, string runDirectory, bool standby, TextWriter error)
     {
         Supervisor.BindChild();
-        ParseResult? parsed = ConfigurationFile.Read(configurationFile, out string? problem);
-        if (parsed?.Configuration is not { } configuration) return Fail(error, problem ?? $"{configurationFile} has errors");
-        CompiledConfiguration compiled = ConfigurationCompiler.Compile(configuration);
-        KeyFileResult? keyFile = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
-        if (keyFile?.Error is { } unusable) return Fail(error, unusable);
-        ClusterKey key = keyFile?.Key ?? new ClusterKey(System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length), null);
+        if (standby && !Standby.WaitForCall(runDirectory, () => Load(configurationFile, out _, out _))) return ExitCodes.Ok;
+        if (Load(configurationFile, out CompiledConfiguration compiled, out ClusterKey key) is { } problem) return Fail(error, problem);
         EngineAddress? earlier = EngineFiles.ReadAddress(runDirectory);
         using ManualResetEventSlim stop = new();
         using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
@@ -45,6 +41,17 @@ public static class EngineProcess
         {
             return Fail(error, e.Message);
         }
+    }
+
+    private static string? Load(string configurationFile, out CompiledConfiguration compiled, out ClusterKey key)
+    {
+        (compiled, key) = (null!, null!);
+        ParseResult? parsed = ConfigurationFile.Read(configurationFile, out string? problem);
+        if (parsed?.Configuration is not { } configuration) return problem ?? $"{configurationFile} has errors";
+        compiled = ConfigurationCompiler.Compile(configuration);
+        KeyFileResult? keyFile = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
+        key = keyFile?.Key ?? new ClusterKey(System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length), null);
+        return keyFile?.Error;
     }
 
     private static int Fail(TextWriter error, string sentence)

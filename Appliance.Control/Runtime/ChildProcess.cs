@@ -7,7 +7,8 @@ namespace Appliance.Control.Runtime;
 /// <summary>
 /// One child of the supervisor, over all its lives: the same executable with other arguments. It dies
 /// with the supervisor, is started again at once when it lived for a while, and after a
-/// growing pause when it did not. Used by the supervisor's thread only: the bond of <see cref="BindToSupervisor"/> is to that thread.
+/// growing pause when it did not; or another one, that waited for it, goes on in its place (<see cref="TakeOver"/>).
+/// Used by the supervisor's thread only: the bond of <see cref="BindToSupervisor"/> is to that thread.
 /// </summary>
 internal sealed class ChildProcess(string name, string[] arguments, (string Name, string Value)[] environment, Action changed) : IDisposable
 {
@@ -33,6 +34,9 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
     /// <summary>Exit code of its last life; 128 + signal if a signal ended it.</summary>
     public int ExitCode { get; private set; }
 
+    /// <summary>Whether it waits to be called: a pipe is its standard input.</summary>
+    public bool IsStandby { get; init; }
+
     /// <summary>Called by a child, first thing: it is killed when its supervisor ends. Without effect if no supervisor started it.</summary>
     public static void BindToSupervisor()
     {
@@ -40,8 +44,27 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
         if (int.TryParse(parent, CultureInfo.InvariantCulture, out int pid) && !ProcessNative.DieWith(pid)) Environment.Exit(1);
     }
 
-    /// <summary>Asks for a start by the next <see cref="StartIfDue"/>.</summary>
-    public void StartSoon() => StartAt = 0;
+    /// <summary>Asks for a start by <see cref="StartIfDue"/>, at once or later; without effect while it runs.</summary>
+    public void StartAfter(long pauseNs = 0) => StartAt = Pid == 0 ? Clock.Now + pauseNs : StartAt;
+
+    /// <summary>If it is time to start this one, calls <paramref name="standby"/> to go on as it; false if it is not, or the other does not run.</summary>
+    public bool TakeOver(ChildProcess standby, long now)
+    {
+        if (now < StartAt || standby is not { Pid: not 0, _process: { } process }) return false;
+        try
+        {
+            process.StandardInput.WriteLine();
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+        _process?.Dispose();
+        (_process, Pid, _startedAt, StartAt) = (process, standby.Pid, now, long.MaxValue);
+        (standby._process, standby.Pid) = (null, 0);
+        Restarts++;
+        return true;
+    }
 
     /// <summary>Starts it if it is time; null, or why it could not be started.</summary>
     public string? StartIfDue(long now)
@@ -49,7 +72,7 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
         if (now < StartAt) return null;
         StartAt = long.MaxValue;
         string program = Environment.ProcessPath ?? throw new InvalidOperationException("the path of this program is not known");
-        var start = new ProcessStartInfo(program) { UseShellExecute = false };
+        var start = new ProcessStartInfo(program) { UseShellExecute = false, RedirectStandardInput = IsStandby };
         if (Path.GetFileNameWithoutExtension(program) == "dotnet") start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "appliance.dll"));
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         foreach ((string variable, string value) in environment) start.Environment[variable] = value;

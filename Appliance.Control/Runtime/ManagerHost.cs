@@ -47,7 +47,7 @@ public sealed class ManagerHost : IDisposable
 
     private JsonObject Answer(ShowQuery query)
     {
-        lock (_gate) return _show.Document(query, _engine);
+        lock (_gate) return _show.Document(query, _engine, Standby.State(_directory));
     }
 
     private void Poll()

@@ -7,7 +7,7 @@ namespace Appliance.Control.Runtime;
 public sealed record RestartCounts(int Engine, int Manager);
 
 /// <summary>What <c>run.json</c> in the run directory says; a process id is 0 while there is no such process.</summary>
-public sealed record RunState(int Supervisor, int Engine, int Manager, DateTimeOffset Since, RestartCounts Restarts)
+public sealed record RunState(int Supervisor, int Engine, int Standby, int Manager, DateTimeOffset Since, RestartCounts Restarts)
 {
     private static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web) { DefaultIgnoreCondition = JsonIgnoreCondition.Never };
 
@@ -29,7 +29,7 @@ public sealed record RunState(int Supervisor, int Engine, int Manager, DateTimeO
 
 /// <summary>
 /// The directory in which one running appliance keeps its small files: <c>lock</c>, <c>run.json</c>,
-/// <c>configuration</c> (what runs, in canonical form), <c>engine.json</c>, <c>manager.sock</c>. Held
+/// <c>configuration</c> (what runs, in canonical form), <c>engine.json</c>, <c>standby</c>, <c>manager.sock</c>. Held
 /// by a lock that the kernel releases when its holder dies, however that happens. Its end removes all of them.
 /// </summary>
 public sealed class RunDirectory : IDisposable
@@ -105,6 +105,7 @@ public sealed class RunDirectory : IDisposable
         EngineFiles.RemoveLeftovers(EngineFiles.ReadAddress(FullPath));
         File.Delete(EngineFiles.AddressPath(FullPath));
         File.Delete(SocketPath(FullPath));
+        File.Delete(Standby.ReadyPath(FullPath));
     }
 
     /// <summary>Removes everything, the directory too if it was made here, and gives the lock up.</summary>

@@ -17,7 +17,7 @@ internal static unsafe class SchedulingNative
     private const long SetAttributes = 314;
     private const uint Fifo = 1;
     private const ulong ShortestSliceNs = 100_000;
-    private const int MaskWords = 16;
+    private const int MaskWords = 16, LowestPriority = 19;
 
     /// <summary>Applies to the calling thread; <paramref name="priority"/> counts at real-time priority only.</summary>
     public static void RunSoon(int priority)
@@ -29,6 +29,9 @@ internal static unsafe class SchedulingNative
         Attributes attributes = new() { Size = (uint)sizeof(Attributes), RuntimeNs = ShortestSliceNs };
         _ = syscall(SetAttributes, 0, &attributes, 0);
     }
+
+    /// <summary>Lets the calling thread run on what others leave (nice 19; setpriority(2) means one thread).</summary>
+    public static void RunLater() => _ = setpriority(0, 0, LowestPriority);
 
     /// <summary>Keeps the calling thread on one of the processors that it may use now, counted from 0; beyond the last from the first again.</summary>
     public static void Pin(int number)
@@ -57,6 +60,10 @@ internal static unsafe class SchedulingNative
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int sched_setaffinity(int thread, nuint size, ulong* mask);
+
+    [DllImport("libc", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int setpriority(int which, uint who, int priority);
 
     [DllImport("libc", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

@@ -31,14 +31,14 @@ public sealed class ShowService
     /// <summary>Everything that can be shown.</summary>
     public static IReadOnlyList<string> Kinds { get; } = ["config", "services", "splices", "peers", "counters", "ports"];
 
-    /// <summary>A document about an engine, or none.</summary>
+    /// <summary>A document about an engine, or none, and the state of the standby.</summary>
     /// <exception cref="ShowException">The query makes no sense.</exception>
-    public JsonObject Document(ShowQuery query, EngineView? engine)
+    public JsonObject Document(ShowQuery query, EngineView? engine, string standby)
     {
         if (!Kinds.Contains(query.Show, StringComparer.Ordinal)) throw new ShowException($"'{query.Show}' cannot be shown: {string.Join(", ", Kinds)} can");
         if (query.Page < 1) throw new ShowException("pages count from 1");
         if (query.Show == "config") return ConfigurationDocument.Of(_configuration);
-        var document = new JsonObject { ["box"] = _compiled.Box.Hostname, ["engine"] = engine?.State ?? "away" };
+        var document = new JsonObject { ["box"] = _compiled.Box.Hostname, ["engine"] = engine?.State ?? "away", ["standby"] = standby };
         SpliceFilter filter = query.Show == "splices" ? SpliceFilter.Parse(query.Filter) : SpliceFilter.All;
         if (filter.Service is { } name && !_services.ContainsValue(name)) throw new ShowException($"there is no service '{name}'");
         if (engine is null) return document;

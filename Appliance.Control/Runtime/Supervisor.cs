@@ -3,14 +3,15 @@ using Appliance.Control.Model;
 namespace Appliance.Control.Runtime;
 
 /// <summary>
-/// `appliance run`: keeps an engine and a manager alive, each for itself. Sleeps unless one of them
-/// ends or a signal comes. An engine that ends before it ever ran ends the whole: what it lacks
-/// (an interface, a privilege) does not come by trying again. Runs on one thread, which must not end before its children.
+/// `appliance run`: keeps an engine and a manager alive, each for itself, and a standby that becomes the engine when
+/// that ends (<see cref="Standby"/>). Sleeps unless one of them ends or a signal comes. An engine that ends before it
+/// ever ran ends the whole: what it lacks (an interface, a privilege) does not come by trying again. Runs on one thread, which must not end before its children.
 /// </summary>
 public sealed class Supervisor : IDisposable
 {
     private const string Component = "supervisor";
     private const int AnnouncementPollMs = 10;
+    private const long StandbyPauseNs = 3_000_000_000;
     private static readonly TimeSpan EnginePatience = TimeSpan.FromSeconds(3), ManagerPatience = TimeSpan.FromSeconds(1);
 
     // Methods are compiled fully at their first use: the engine is as fast in its first second as
@@ -20,7 +21,7 @@ public sealed class Supervisor : IDisposable
 
     private readonly RunDirectory _directory;
     private readonly StructuredLog _log;
-    private readonly ChildProcess _engine, _manager;
+    private readonly ChildProcess _engine, _standby, _manager;
     private readonly SemaphoreSlim _changed = new(0);
     private readonly DateTimeOffset _since = DateTimeOffset.UtcNow;
     private volatile bool _stop;
@@ -35,6 +36,7 @@ public sealed class Supervisor : IDisposable
         directory.WriteConfiguration(configuration);
         string[] tail = [directory.ConfigurationPath, directory.FullPath];
         _engine = new ChildProcess("engine", ["engine", .. tail], EngineEnvironment, Wake);
+        _standby = new ChildProcess("standby", ["engine", .. tail, "standby"], EngineEnvironment, Wake) { IsStandby = true };
         _manager = new ChildProcess("manager", ["manager", .. tail, .. jsonLog ? (string[])["--json-log"] : []], ManagerEnvironment, Wake);
     }
 
@@ -51,20 +53,23 @@ public sealed class Supervisor : IDisposable
     /// <summary>Until <see cref="Stop"/>; false if the engine could not be started at all, which has been said.</summary>
     public bool Run()
     {
-        _engine.StartSoon();
+        _engine.StartAfter();
         bool good = true;
         while (good && !_stop)
         {
             Start(_engine);
             Start(_manager);
+            Start(_standby);
             _changed.Wait(_engineRan ? PauseMs() : AnnouncementPollMs);
             if (!_engineRan && EngineFiles.ReadAddress(_directory.FullPath)?.Pid == _engine.Pid && _engine.Pid != 0)
             {
                 _engineRan = true;
-                _manager.StartSoon();
+                _manager.StartAfter();
+                _standby.StartAfter(StandbyPauseNs);
             }
             good = !NoteEnd(_engine) || _engineRan;
             NoteEnd(_manager);
+            NoteEnd(_standby);
         }
         if (!good) _log.Error(Component, "engine-failed", "it ended before it ran; what it needs is said above", ("exit", _engine.ExitCode));
         EndAll();
@@ -75,6 +80,7 @@ public sealed class Supervisor : IDisposable
     public void Dispose()
     {
         _engine.Dispose();
+        _standby.Dispose();
         _manager.Dispose();
         _changed.Dispose();
     }
@@ -83,14 +89,15 @@ public sealed class Supervisor : IDisposable
 
     private int PauseMs()
     {
-        long next = Math.Min(_engine.StartAt, _manager.StartAt);
+        long next = Math.Min(Math.Min(_engine.StartAt, _standby.StartAt), _manager.StartAt);
         return next == long.MaxValue ? Timeout.Infinite : (int)Math.Clamp((next - Clock.Now + 999_999) / 1_000_000, 0, 60_000);
     }
 
     private void Start(ChildProcess child)
     {
         int before = child.Pid;
-        if (child.StartIfDue(Clock.Now) is { } problem) _log.Error(Component, "start-failed", problem, ("process", child.Name));
+        if (child == _engine && _engine.TakeOver(_standby, Clock.Now)) _standby.StartAfter(StandbyPauseNs);
+        else if (child.StartIfDue(Clock.Now) is { } problem) _log.Error(Component, "start-failed", problem, ("process", child.Name));
         if (child.Pid == before) return;
         _log.Info(Component, "started", ("process", child.Name), ("pid", child.Pid), ("restarts", child.Restarts));
         WriteState();
@@ -112,11 +119,12 @@ public sealed class Supervisor : IDisposable
         int engine = _engine.Pid;
         if (!_engine.End(EnginePatience)) _log.Warning(Component, "killed", $"it did not leave within {EnginePatience.TotalSeconds:0} s", ("process", "engine"));
         if (engine != 0) EngineFiles.RemoveUnannounced(_directory.FullPath, engine);
+        _standby.End(ManagerPatience);
         WriteState();
         if (!_manager.End(ManagerPatience)) _log.Warning(Component, "killed", $"it did not end within {ManagerPatience.TotalSeconds:0} s", ("process", "manager"));
         if (_stop) _log.Info(Component, "stopped");
     }
 
     private void WriteState() =>
-        _directory.Write(new RunState(Environment.ProcessId, _engine.Pid, _manager.Pid, _since, new RestartCounts(_engine.Restarts, _manager.Restarts)));
+        _directory.Write(new RunState(Environment.ProcessId, _engine.Pid, _standby.Pid, _manager.Pid, _since, new RestartCounts(_engine.Restarts, _manager.Restarts)));
 }

@@ -97,7 +97,7 @@ public sealed class FaultTests
             StallSeconds = 1,
             Bins = true,
         });
-        await WaitFor(() => run.Bins.Count > 2 && run.Bins[^1].Requests > 0);
+        await run.Until(r => r.Bins.Count > 2 && r.Bins[^1].Requests > 0);
         ProcessFaults.KillBox(topology.Boxes[0]);
         var summary = await run.Finish();
         Assert.That(summary.Requests, Is.Positive);
@@ -123,13 +123,13 @@ public sealed class FaultTests
             Seconds = 30,
             Bins = true,
         });
-        await WaitFor(() => run.Bins.Count > 1 && run.Bins[^1].Requests > 0);
+        await run.Until(r => r.Bins.Count > 1 && r.Bins[^1].Requests > 0);
         ProcessFaults.Stop(pid);
         int bins = run.Bins.Count;
-        await WaitFor(() => run.Bins.Count > bins + 3);
+        await run.Until(r => r.Bins.Count > bins + 3);
         Assert.That(run.Bins[^1].Requests, Is.Zero, "stopped");
         ProcessFaults.Continue(pid);
-        await WaitFor(() => run.Bins[^1].Requests > 0);
+        await run.Until(r => r.Bins[^1].Requests > 0);
         ProcessFaults.KillProcess(pid);
         var summary = await run.Finish();
         Assert.That(summary.Broken, Is.EqualTo(4));
@@ -143,11 +143,13 @@ public sealed class FaultTests
         await using var lab = LabNetwork.Create();
         var host = lab.AddHost("busy");
         lab.Build();
-        var process = host.Start(new ProcessSpec("spin", "sh", "-c", "while :; do :; done"));
+        var process = host.Start(new ProcessSpec("spin", "sh", "-c", "read go; i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done") { Input = true });
         ProcessFaults.CpuQuota(host, 0.2);
         string group = $"/sys/fs/cgroup/cpu/{lab.Prefix}-busy";
         Assert.That(File.ReadAllLines(group + "/cgroup.procs"), Does.Contain(process.Pid.ToString(CultureInfo.InvariantCulture)));
-        await WaitFor(() => Throttled(group) > 3);
+        process.WriteLine("go");
+        Assert.That(await process.WaitForExitAsync(), Is.Zero);
+        Assert.That(Throttled(group), Is.GreaterThan(3));
         ProcessFaults.CpuQuota(host, null);
         Assert.That(File.ReadAllText(group + "/cpu.cfs_quota_us").Trim(), Is.EqualTo("-1"));
     }
@@ -232,13 +234,4 @@ public sealed class FaultTests
     /// <summary>Periods in which the group wanted more than its quota.</summary>
     private static long Throttled(string group) => long.Parse(
         File.ReadAllLines(group + "/cpu.stat").First(l => l.StartsWith("nr_throttled ", StringComparison.Ordinal)).Split(' ')[1], CultureInfo.InvariantCulture);
-
-    private static async Task WaitFor(Func<bool> condition)
-    {
-        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-        while (!condition())
-        {
-            await Task.Delay(20, limit.Token);
-        }
-    }
 }

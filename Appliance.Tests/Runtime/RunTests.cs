@@ -68,8 +68,13 @@ public sealed class RunTests
         Assert.That(ConfigurationParser.Parse(Show("config").Output, "shown").Configuration, Is.EqualTo(ConfigurationParser.Parse(File.ReadAllText(_configuration), "file").Configuration));
 
         int signal = 9;
+        UntilTrue(() => Standby.State(Run) == "ready", "a standby is ready", () => process.Log);
+        int standby = RunState.Read(Run)!.Standby;
+        Assert.That(Show("counters").Output, Does.Contain("ready"));
+        Assert.That(SharedFiles(standby), Is.Empty, "it holds nothing");
         Assert.That(Signal(first.Engine, signal), Is.True);
         RunState second = Until(s => s.Engine != 0 && s.Engine != first.Engine);
+        Assert.That(second.Engine, Is.EqualTo(standby), "it goes on as the engine");
         Assert.That(second.Manager, Is.EqualTo(first.Manager), "the manager lives on");
         Assert.That(second.Restarts.Engine, Is.EqualTo(1));
         UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == second.Engine, "the new engine announces itself");
@@ -92,12 +97,30 @@ public sealed class RunTests
     }
 
     [Test]
+    public void A_standby_that_dies_is_replaced_and_one_that_still_warms_takes_over_as_well()
+    {
+        LabProcess process = Started();
+        RunState first = Until(s => s.Standby != 0);
+        Assert.That(Signal(first.Standby, 15), Is.True);
+        RunState second = Until(s => s.Standby != 0 && s.Standby != first.Standby);
+        Assert.That(second.Engine, Is.EqualTo(first.Engine), "the engine is not concerned");
+        Assert.That(Signal(second.Engine, 9), Is.True);
+        RunState third = Until(s => s.Engine == second.Standby);
+        UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == third.Engine, "it announces itself", () => process.Log);
+        Assert.That(Signal(third.Engine, 9), Is.True);
+        RunState fourth = Until(s => s.Engine != 0 && s.Engine != third.Engine);
+        UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == fourth.Engine, "without a standby a new engine is started", () => process.Log);
+        Assert.That(process.Terminate(TimeSpan.FromSeconds(5)), Is.True, process.Log);
+        Assert.That(Directory.Exists(Run), Is.False);
+    }
+
+    [Test]
     public void Children_do_not_outlive_their_supervisor()
     {
         LabProcess process = Started();
-        RunState state = RunState.Read(Run)!;
+        RunState state = Until(s => s.Standby != 0);
         process.Signal(9);
-        UntilTrue(() => !Alive(state.Engine) && !Alive(state.Manager), "both are gone");
+        UntilTrue(() => !Alive(state.Engine) && !Alive(state.Manager) && !Alive(state.Standby), "all are gone");
 
         LabProcess next = Started();
         Assert.That(SharedFiles(state.Engine), Is.Empty, "the next one clears up");

@@ -1,4 +1,5 @@
-using Appliance.Lab.Load;
+using System.Globalization;
+using Appliance.Lab.Topology;
 
 namespace Appliance.Lab.Experiments;
 
@@ -33,7 +34,7 @@ public sealed record KillOptions
     /// <summary>"by flow", "by packet 40".</summary>
     public string Share { get; init; } = "by flow";
 
-    /// <summary>"acked", "async".</summary>
+    /// <summary>"acked", "async"; HAProxy's name when that is the box.</summary>
     public string Durability { get; init; } = "acked";
 
     /// <summary>Workers of every box.</summary>
@@ -52,28 +53,40 @@ public sealed record KillOptions
     public int Requests { get; init; } = 20;
 
     /// <summary>Pause between requests of a connection.</summary>
-    public double RequestIntervalMs { get; init; } = 2;
+    public double RequestIntervalMs { get; init; } = 4;
+
+    /// <summary>Fewest segments that an end puts into a frame of bulk: at the pace above the kernel would take two, and the frames of 200 transfers alone would keep two processors busy.</summary>
+    public int SegmentsPerFrame { get; init; } = 24;
 
     /// <summary>Whether half of all connections use IPv6.</summary>
     public bool Ipv6 { get; init; } = true;
 
-    /// <summary>Rate of the client's link: it says how long the transfers take.</summary>
-    public string ClientRate { get; init; } = "1gbit";
+    /// <summary>Rate of each transfer, Mb/s: it says how long they take, so that they outlast the fault and leave the machine some time of its own.</summary>
+    public double PaceMbit { get; init; } = 9;
 
-    /// <summary>Latest instant of a fault after the load's start; drawn evenly from zero on.</summary>
-    public double LatestFaultSeconds { get; init; } = 1.5;
+    /// <summary>TCP's congestion control in all hosts.</summary>
+    internal const string Congestion = "cubic";
+
+    /// <summary>The wires of the experiment. Cubic, whatever the machine's default: BBR takes a busy processor for a slow network, and what it then sends are frames of one or two segments.</summary>
+    internal ClusterOptions Cluster => new() { Clients = 2, CongestionControl = Congestion, EndSettings = [("ipv4.tcp_min_tso_segs", SegmentsPerFrame.ToString(CultureInfo.InvariantCulture))] };
+
+    /// <summary>Earliest instant of a fault: a client whose kernel asks for the MAC of the only box while that is stopped gives up after 3 s, which says nothing about the box.</summary>
+    public double EarliestFaultSeconds => Proxies == 1 ? 1 : 0;
+
+    /// <summary>Latest instant of a fault after the load's start; drawn evenly between the two.</summary>
+    public double LatestFaultSeconds { get; init; } = 3;
 
     /// <summary>How long a stopped box stays stopped, a link down.</summary>
     public double OutageSeconds { get; init; } = 5;
 
     /// <summary>How long the requests go on after the fault (and its end).</summary>
-    public double AfterSeconds { get; init; } = 1;
+    public double AfterSeconds { get; init; } = 2;
 
     /// <summary>A connection without progress for so long counts as broken.</summary>
     public double StallSeconds { get; init; } = 30;
 
     /// <summary>Every run is over after so long.</summary>
-    public double LimitSeconds { get; init; } = 60;
+    public double LimitSeconds { get; init; } = 90;
 }
 
 /// <summary>What became of one run. Broken and MismatchedBytes are to be zero; the times are what was seen, not judged.</summary>
@@ -134,12 +147,4 @@ public sealed record KillResult
     public double Seconds { get; init; }
 
     public Dictionary<string, int> Errors { get; init; } = [];
-
-    internal static void AddErrors(Dictionary<string, int> into, LoadSummary summary)
-    {
-        foreach (var (name, count) in summary.Errors)
-        {
-            into[$"{summary.Mode} {name}"] = into.GetValueOrDefault($"{summary.Mode} {name}") + count;
-        }
-    }
 }

@@ -20,8 +20,6 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     private const int UploadPiece = 128 * 1024;
     private const int TcpLevel = 6;
     private const int TcpNotSentLowat = 25;
-    private const int SocketLevel = 1;
-    private const int MaxPacingRate = 47;
 
     private readonly ulong _seed = options.Seed + (ulong)index;
     private readonly string _host = options.HostHeader ?? (options.Address.Contains(':', StringComparison.Ordinal) ? $"[{options.Address}]" : options.Address);
@@ -119,13 +117,14 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
         {
             socket.SetRawSocketOption(TcpLevel, TcpNotSentLowat, BitConverter.GetBytes(options.UnsentBytes));
         }
-        if (options.PaceMbit > 0)
-        {
-            socket.SetRawSocketOption(SocketLevel, MaxPacingRate, BitConverter.GetBytes((ulong)(options.PaceMbit * 1e6 / 8)));
-        }
         await socket.ConnectAsync(target).ConfigureAwait(false);
         Touch(0);
-        return new HttpConnection(socket, Bulk ? BulkBuffer : SmallBuffer) { OnProgress = Bulk ? TouchBulk : Touch };
+        var connection = new HttpConnection(socket, Bulk ? BulkBuffer : SmallBuffer) { OnProgress = Bulk ? TouchBulk : Touch };
+        if (options.PaceMbit > 0)
+        {
+            connection.Pace(options.PaceMbit);
+        }
+        return connection;
     }
 
     /// <summary>Notes progress, and how long there was none.</summary>
@@ -162,7 +161,7 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
 
     private async Task Download(HttpConnection connection)
     {
-        await connection.Send(Head("GET", "/bytes/{bytes}?seed={seed}", 0, close: true)).ConfigureAwait(false);
+        await connection.Send(Head("GET", options.PaceMbit > 0 ? "/bytes/{bytes}/{pace}?seed={seed}" : "/bytes/{bytes}?seed={seed}", 0, close: true)).ConfigureAwait(false);
         var head = await GoodHead(connection).ConfigureAwait(false);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         await connection.ReadBody(head.ContentLength, (data, offset) =>
@@ -301,6 +300,7 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
     {
         string path = (options.Path ?? defaultPath)
             .Replace("{bytes}", options.Bytes.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
+            .Replace("{pace}", options.PaceMbit.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal)
             .Replace("{seed}", _seed.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal);
         string body = method == "PUT" ? string.Create(CultureInfo.InvariantCulture, $"Content-Length: {length}\r\n") : string.Empty;
         return $"{method} {path} HTTP/1.1\r\nHost: {_host}\r\n{body}{(close ? "Connection: close\r\n" : string.Empty)}\r\n";

@@ -80,7 +80,7 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
     /// <summary>TCP_NOTSENT_LOWAT of uploads, so that progress is that of the network and not of the send buffer; 0: unset.</summary>
     public int UnsentBytes { get; init; }
 
-    /// <summary>Rate to which the kernel paces what each connection sends (SO_MAX_PACING_RATE), Mb/s; 0: none.</summary>
+    /// <summary>Rate to which the kernel paces each connection, in both directions (SO_MAX_PACING_RATE; the test server is asked to), Mb/s; 0: none.</summary>
     public double PaceMbit { get; init; }
 
     /// <summary>Arguments that make "appliance-lab client" do this.</summary>

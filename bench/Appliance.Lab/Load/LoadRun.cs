@@ -10,6 +10,7 @@ public sealed class LoadRun
     private readonly TaskCompletionSource _ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<LoadBin> _bins = [];
     private readonly List<ConnectionResult> _connections = [];
+    private readonly List<(Func<bool> Condition, TaskCompletionSource Met)> _awaited = [];
     private LoadSummary? _summary;
 
     internal LoadRun(LoadMode mode, Action<LoadLine>? onLine)
@@ -60,6 +61,24 @@ public sealed class LoadRun
         }
     }
 
+    /// <summary>Completes with the line after which the condition on what was reported holds; fails when the client ends before.</summary>
+    public async Task Until(Func<LoadRun, bool> condition)
+    {
+        var met = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        lock (_gate)
+        {
+            if (condition(this))
+            {
+                return;
+            }
+            _awaited.Add((() => condition(this), met));
+        }
+        if (await Task.WhenAny(met.Task, Process.WaitForExitAsync()).ConfigureAwait(false) != met.Task && !condition(this))
+        {
+            throw new CommandFailedException($"client {Process.Name} ended before what was waited for: {Process.Log}");
+        }
+    }
+
     /// <summary>Waits for the client's end; throws with its log when it ended without a summary.</summary>
     public async Task<LoadSummary> Finish(CancellationToken cancel = default)
     {
@@ -85,6 +104,10 @@ public sealed class LoadRun
                 _connections.Add(line.Connection);
             }
             _summary = line.Summary ?? _summary;
+            foreach (var (_, met) in _awaited.Where(a => a.Condition()))
+            {
+                met.TrySetResult();
+            }
         }
         if (line.Ready)
         {

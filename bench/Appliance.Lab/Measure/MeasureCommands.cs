@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
+using Appliance.Lab.Experiments;
 
 namespace Appliance.Lab.Measure;
 
@@ -89,21 +90,33 @@ internal static class MeasureCommands
 
     public static System.CommandLine.Command Kill()
     {
-        var runs = new Option<int>("--runs") { DefaultValueFactory = _ => 200, Description = "runs in all, with those that the file has already" };
-        var resume = new Option<string>("--resume") { DefaultValueFactory = _ => "kill.jsonl", Description = "file of results, one JSON line a run; what it holds is not run again" };
-        var durability = new Option<string>("--durability") { DefaultValueFactory = _ => "acked", Description = "acked or async; a file holds one of them" };
-        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, resume, durability };
+        var plan = new KillMatrixPlan("kill.jsonl");
+        var runs = Count("--runs", plan.Acked, "runs under acked in all, with those that the file has already");
+        var async = Count("--async", plan.Async, "runs under async");
+        var haproxy = Count("--haproxy", plan.Haproxy, "runs with HAProxy");
+        var resume = new Option<string>("--resume") { DefaultValueFactory = _ => plan.File, Description = "file of results, one JSON line a run; what it holds is not run again" };
+        var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these, one after the other: " + string.Join(", ", Enum.GetNames<KillFault>()) };
+        var proxies = Count("--proxies", 0, "only clusters with so many; 0: all");
+        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies };
         command.SetAction(async (r, cancel) =>
         {
-            string mode = r.GetValue(durability)!;
             var machine = Machine.Observe();
-            var results = await new KillMatrix(r.GetValue(resume)!, mode, Log).Run(r.GetValue(runs), cancel).ConfigureAwait(false);
+            plan = new KillMatrixPlan(r.GetValue(resume)!)
+            {
+                Acked = r.GetValue(runs),
+                Async = r.GetValue(async),
+                Haproxy = r.GetValue(haproxy),
+                Faults = r.GetValue(faults) ?? [],
+                Proxies = r.GetValue(proxies),
+            };
+            var results = await new KillMatrix(plan, Log).Run(cancel).ConfigureAwait(false);
             await Console.Out.WriteLineAsync(machine + "\n").ConfigureAwait(false);
             KillMatrix.Write(Console.Out, results);
-            bool good = results.All(k => k.MismatchedBytes == 0 && (mode == "async" || k.Broken == 0));
-            return good ? 0 : 1;
+            return results.All(k => k.Durability == HaproxyKill.Name || (k.MismatchedBytes == 0 && (k.Durability == "async" || k.Broken == 0))) ? 0 : 1;
         });
         return command;
+
+        static Option<int> Count(string name, int standard, string description) => new(name) { DefaultValueFactory = _ => standard, Description = description };
     }
 
     internal static Option<bool> Busy() => new("--busy") { Description = "measure although the machine is busy" };

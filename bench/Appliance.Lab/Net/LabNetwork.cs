@@ -20,6 +20,7 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
     private readonly List<Switch> _switches = [];
     private readonly List<Switch> _pendingSwitches = [];
     private readonly bool _ownDirectory;
+    private readonly Lock _removal = new();
     private bool _disposed;
 
     private LabNetwork(string prefix, string? directory)
@@ -105,17 +106,26 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         _hosts.ForEach(h => h.PendingLinks.Clear());
     }
 
+    /// <summary>Removes everything. Who comes second (the main thread, when a signal's thread is at it) waits for the first.</summary>
     public void Dispose()
     {
-        lock (Gate)
+        lock (_removal)
         {
             if (_disposed)
             {
                 return;
             }
             _disposed = true;
+            Remove();
+        }
+        lock (Gate)
+        {
             Live.Remove(this);
         }
+    }
+
+    private void Remove()
+    {
         foreach (var process in _hosts.SelectMany(h => h.Processes).Where(p => !p.HasExited))
         {
             LabNative.Signal(-process.Pid, LabNative.SigKill);

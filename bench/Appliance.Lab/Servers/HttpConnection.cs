@@ -47,6 +47,8 @@ public readonly record struct HttpHead(string FirstLine, long ContentLength, boo
 /// </summary>
 public sealed class HttpConnection : IDisposable
 {
+    private const int SocketLevel = 1, MaxPacingRate = 47;
+
     private readonly Socket _socket;
     private readonly byte[] _buffer;
     private int _start;
@@ -60,6 +62,9 @@ public sealed class HttpConnection : IDisposable
     }
 
     public Socket Socket => _socket;
+
+    /// <summary>Lets the kernel spread what is sent over time (SO_MAX_PACING_RATE); Mb/s.</summary>
+    public void Pace(double mbit) => _socket.SetRawSocketOption(SocketLevel, MaxPacingRate, BitConverter.GetBytes((ulong)(mbit * 1e6 / 8)));
 
     /// <summary>Called after every transfer with the number of bytes.</summary>
     public Action<int>? OnProgress { get; set; }

@@ -10,7 +10,7 @@ namespace Appliance.Lab.Servers;
 
 /// <summary>
 /// The lab's own HTTP server ("appliance-lab server"), whose answers can be verified byte by byte:
-/// GET /bytes/N?seed=S, PUT /sink?seed=S (length, SHA-256, differing bytes), PUT /discard, GET /rr/B (B bytes, 200 by
+/// GET /bytes/N?seed=S, GET /bytes/N/P?seed=S (the connection paced to P Mb/s), PUT /sink?seed=S (length, SHA-256, differing bytes), PUT /discard, GET /rr/B (B bytes, 200 by
 /// default), POST /once/ID (counts how often a non-idempotent request arrived), GET /once, GET /health.
 /// Keep-alive and "Connection: close". Not for hostile input.
 /// </summary>
@@ -75,6 +75,10 @@ public sealed class TestServerProgram(string name)
         switch (first)
         {
             case "bytes":
+                if (parts.Length > 2)
+                {
+                    connection.Pace(double.Parse(parts[2], CultureInfo.InvariantCulture));
+                }
                 await SendBytes(connection, head, long.Parse(second, CultureInfo.InvariantCulture), seed).ConfigureAwait(false);
                 return;
             case "rr":

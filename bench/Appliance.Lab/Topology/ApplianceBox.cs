@@ -35,6 +35,9 @@ public sealed class ApplianceBox(Host host, string configuration)
     /// <summary>Process of the data path; changes when it was restarted; 0 while there is none.</summary>
     public int EnginePid => Pid("engine");
 
+    /// <summary>Whether a process is ready to become the engine when that dies; not so in an engine's first seconds.</summary>
+    public bool HasStandby => Standby.State(_runDirectory) == "ready";
+
     /// <summary>Process of the rest of the control plane.</summary>
     public int ManagerPid => Pid("manager");
 
@@ -107,8 +110,16 @@ public sealed class ApplianceBox(Host host, string configuration)
             && Rows(document, "peers").All(p => p["refilled"]!.GetValue<bool>() || !p["live"]!.GetValue<bool>());
     }
 
+    /// <summary>Whether this box, the sharer, hands packets to a proxy.</summary>
+    public bool Uses(string proxy) => PeerRow(proxy)?["usable"]!.GetValue<bool>() ?? false;
+
+    /// <summary>Which life of a peer's engine this box believes in; 0 when nobody answers.</summary>
+    public long IncarnationOf(string peer) => PeerRow(peer)?["details"]!["incarnation"]!.GetValue<long>() ?? 0;
+
     /// <summary>Rows of a table of a document.</summary>
     public static IEnumerable<JsonObject> Rows(JsonObject? document, string table) => (document?[table] as JsonArray ?? []).OfType<JsonObject>();
+
+    private JsonObject? PeerRow(string peer) => Rows(Show("peers"), "peers").FirstOrDefault(r => r["peer"]!.GetValue<string>() == peer);
 
     private string StatePath => Path.Combine(_runDirectory, "run.json");
 
