@@ -45,9 +45,9 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
         }
     }
 
-    internal override int Receive(FrameBatch batch, PortCounters counters)
+    internal override void Receive(FrameBatch batch, int most, PortCounters counters)
     {
-        int wanted = Math.Min(batch.Capacity, _most);
+        int wanted = Math.Min(Math.Min(most, batch.Capacity - batch.Count), _most);
         for (int i = 0; i < wanted; i++) _messages[i].ControlLength = ControlSize;
         int got = SocketNative.RecvMMsg(_handle, _messages, (uint)wanted, SocketNative.MsgDontWait, null);
         long bytes = 0;
@@ -73,7 +73,6 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
         }
         // The next call's frames are probably as long as these.
         if (got > 0) _most = (int)Math.Clamp(BatchBytes * got / Math.Max(1, bytes), LeastMessages, Messages);
-        return batch.Count;
     }
 
     internal override void Release()

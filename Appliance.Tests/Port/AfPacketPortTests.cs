@@ -295,7 +295,7 @@ public sealed class AfPacketPortTests
 
     private static void WaitFor(AfPacketPort port, FrameBatch batch)
     {
-        using var waiter = new Waiter([port.PollHandle]);
+        using var waiter = new Waiter([.. port.PollHandles]);
         while (port.Receive(batch) == 0) Assert.That(waiter.Wait(5_000_000_000), Is.True, "no frame within 5 s");
     }
 
@@ -310,7 +310,7 @@ public sealed class AfPacketPortTests
             for (int i = 0; i < batch.Count; i++) frames.Add(batch[i].Bytes.ToArray());
         }
         port.Release();
-        using var waiter = new Waiter([port.PollHandle]);
+        using var waiter = new Waiter([.. port.PollHandles]);
         Assert.That(waiter.Wait(20_000_000), Is.False, "more frames than expected");
         return frames;
     }
