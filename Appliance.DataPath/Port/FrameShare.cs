@@ -6,7 +6,7 @@ namespace Appliance.DataPath.Port;
 /// it how large Linux makes its super-frames (docs/decisions/0001-receive-and-transmit.md). The program is classic BPF in front of a <see cref="MacFilter"/>'s. TCP over IPv4
 /// without options and over IPv6 without extension headers, fragments excepted; every other SYN is among the rest, which is only slower.
 /// </summary>
-internal enum FrameShare
+public enum FrameShare
 {
     /// <summary>Every frame.</summary>
     All,
@@ -19,15 +19,15 @@ internal enum FrameShare
 }
 
 /// <summary>Builds the programs of <see cref="FrameShare"/>.</summary>
-internal static class FrameShareProgram
+public static class FrameShareProgram
 {
     /// <summary>Longest frame that is taken for a SYN: Ethernet with two tags, IPv6, TCP with all the options it can have. One with data (RFC 7413) may be longer.</summary>
-    internal const int LongestSyn = 14 + 8 + 40 + 60;
+    public const int LongestSyn = 14 + 8 + 40 + 60;
 
     private const byte SynFlag = 0x02, Tcp = 6;
 
     /// <summary>What <paramref name="share"/> lets in of what <paramref name="filter"/> lets in.</summary>
-    internal static BpfInstruction[] Build(FrameShare share, MacFilter filter)
+    public static BpfInstruction[] Build(FrameShare share, MacFilter filter)
     {
         if (share == FrameShare.All) return filter.Program.ToArray();
         // The instruction behind the last test lets nothing in; after it stands the filter.
