@@ -38,7 +38,7 @@ public sealed class WorkerThread : IDisposable
         _status = status;
         _quiescence = quiescence;
         _reader = quiescence.Register();
-        _waiter = new Waiter([.. ports.Select(p => p.PollHandle)]);
+        _waiter = new Waiter([.. ports.SelectMany(p => p.PollHandles)]);
         _thread = new Thread(Run) { Name = $"worker {_number}", IsBackground = true, Priority = ThreadPriority.AboveNormal };
     }
 

@@ -11,10 +11,14 @@ public enum ReceiveMode
 }
 
 /// <summary>One worker's share of a port that several workers read.</summary>
-/// <param name="Group">Fanout group number (0..65535): the same for all workers of the port, different for every port of the network namespace.</param>
+/// <param name="Group">Fanout group number (0..32767): the same for all workers of the port, different for every port of the network namespace.</param>
 /// <param name="Count">Number of workers.</param>
 /// <param name="Side">Where the client's address stands in what this port receives.</param>
-public sealed record FanoutOptions(int Group, int Count, ClientSide Side);
+public sealed record FanoutOptions(int Group, int Count, ClientSide Side)
+{
+    /// <summary>Added to the number for the sockets that receive SYNs.</summary>
+    internal const int SynGroups = 0x8000;
+}
 
 /// <summary>How to open an <see cref="AfPacketPort"/>.</summary>
 public sealed record AfPacketOptions
@@ -27,6 +31,9 @@ public sealed record AfPacketOptions
 
     /// <summary>Ring: receive slots of 69,632 B; rounded up to whole blocks of 15. Memory is committed in full by the kernel.</summary>
     public int ReceiveSlots { get; init; } = 480;
+
+    /// <summary>TCP SYNs come through a small ring of their own, before what waits: see <see cref="FrameShare"/>.</summary>
+    public bool SynsFirst { get; init; } = true;
 
     /// <summary>Frames handed to the kernel by one call.</summary>
     public int SendBatch { get; init; } = 64;
@@ -42,4 +49,7 @@ public sealed record AfPacketOptions
 
     /// <summary>Set if several workers share the interface; they must open their ports in the order of their numbers, on every interface the same.</summary>
     public FanoutOptions? Fanout { get; init; }
+
+    /// <summary>The same for the port's second socket: a group of its own, and the first sees to promiscuous mode.</summary>
+    internal AfPacketOptions ForSyns() => this with { Promiscuous = false, Fanout = Fanout is { } f ? f with { Group = f.Group | FanoutOptions.SynGroups } : null };
 }

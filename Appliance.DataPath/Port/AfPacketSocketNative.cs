@@ -13,10 +13,12 @@ internal sealed unsafe class AfPacketSocket : IDisposable
 
     private readonly string _name;
     private readonly int _index;
+    private readonly FrameShare _share;
     private MacFilter _filter;
 
-    internal AfPacketSocket(LinkInfo link, MacFilter filter)
+    internal AfPacketSocket(LinkInfo link, MacFilter filter, FrameShare share)
     {
+        _share = share;
         _name = link.Name;
         _index = link.Index;
         _filter = filter;
@@ -42,19 +44,19 @@ internal sealed unsafe class AfPacketSocket : IDisposable
     {
         if (options.Fanout is not { } fanout)
         {
-            Check(AttachFilter(_filter.Program), "the socket filter");
+            Check(AttachFilter(_filter), "the socket filter");
             Check(SocketNative.BindLink(Handle, _index, SocketNative.EthPAll), "binding");
         }
         else
         {
             // A socket joins a group only when it is bound, and is not to receive the others' flows until then.
-            Check(AttachFilter(MacFilter.Nothing), "the socket filter");
+            Check(SocketNative.Attach(Handle, SocketNative.SolSocket, SocketNative.SoAttachFilter, MacFilter.Nothing), "the socket filter");
             Check(SocketNative.BindLink(Handle, _index, SocketNative.EthPAll), "binding");
             // A group does not heed its sockets' PACKET_IGNORE_OUTGOING; kernels before 6.2 do not know its own flag and ignore it.
             int group = fanout.Group | ((SocketNative.FanoutCbpf | SocketNative.FanoutIgnoreOutgoing) << 16);
             Check(SocketNative.SetInt(Handle, SocketNative.SolPacket, SocketNative.PacketFanout, group), "PACKET_FANOUT");
             Check(SocketNative.Attach(Handle, SocketNative.SolPacket, SocketNative.PacketFanoutData, FanoutProgram.Build(fanout.Side, fanout.Count)), "the fanout program");
-            Check(AttachFilter(_filter.Program), "the socket filter");
+            Check(AttachFilter(_filter), "the socket filter");
         }
         foreach (MacAddress address in _filter.Addresses) Check(Join(SocketNative.PacketAddMembership, address), $"the membership for {address}");
         if (options.Promiscuous) Check(SocketNative.Membership(Handle, SocketNative.PacketAddMembership, _index, MembershipPromiscuous, default), "promiscuous mode");
@@ -66,7 +68,7 @@ internal sealed unsafe class AfPacketSocket : IDisposable
         bool done = true;
         foreach (MacAddress address in filter.Addresses)
             if (!_filter.Contains(address)) done &= Join(SocketNative.PacketAddMembership, address);
-        done &= AttachFilter(filter.Program);
+        done &= AttachFilter(filter);
         foreach (MacAddress address in _filter.Addresses)
             if (!filter.Contains(address)) done &= Join(SocketNative.PacketDropMembership, address);
         _filter = filter;
@@ -87,7 +89,7 @@ internal sealed unsafe class AfPacketSocket : IDisposable
         Handle = -1;
     }
 
-    private bool AttachFilter(ReadOnlySpan<BpfInstruction> program) => SocketNative.Attach(Handle, SocketNative.SolSocket, SocketNative.SoAttachFilter, program);
+    private bool AttachFilter(MacFilter filter) => SocketNative.Attach(Handle, SocketNative.SolSocket, SocketNative.SoAttachFilter, FrameShareProgram.Build(_share, filter));
 
     private bool Join(int option, MacAddress address) =>
         address == MacAddress.Broadcast

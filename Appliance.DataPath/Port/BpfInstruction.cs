@@ -19,10 +19,10 @@ public readonly struct BpfInstruction(ushort code, uint k, byte jumpTrue = 0, by
     public readonly uint K = k;
 
     /// <summary>Loads a word, half word or byte of the frame; the frame's length; takes the return value from k or from A.</summary>
-    public const ushort LoadWord = 0x20, LoadHalf = 0x28, LoadByte = 0x30, ReturnK = 0x06, ReturnA = 0x16;
+    public const ushort LoadWord = 0x20, LoadHalf = 0x28, LoadByte = 0x30, LoadLength = 0x80, ReturnK = 0x06, ReturnA = 0x16;
 
-    /// <summary>Jumps if A equals k, if A and k share a bit; jumps always.</summary>
-    public const ushort JumpEqual = 0x15, JumpSet = 0x45, JumpAlways = 0x05;
+    /// <summary>Jumps if A equals k, if A is above k, if A and k share a bit; jumps always.</summary>
+    public const ushort JumpEqual = 0x15, JumpAbove = 0x25, JumpSet = 0x45, JumpAlways = 0x05;
 
     /// <summary>Arithmetic on A with k, or with X where the name says so.</summary>
     public const ushort Multiply = 0x24, AndK = 0x54, ShiftRight = 0x74, XorX = 0xac, Modulo = 0x94;

@@ -16,7 +16,7 @@ public sealed class CapturePort(FramePort inner, PcapWriter writer, Func<long> c
     public override bool Offloads => inner.Offloads;
 
     /// <inheritdoc/>
-    public override int PollHandle => inner.PollHandle;
+    public override IReadOnlyList<int> PollHandles => inner.PollHandles;
 
     /// <inheritdoc/>
     public override int Receive(FrameBatch batch)

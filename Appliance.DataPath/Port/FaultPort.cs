@@ -34,7 +34,7 @@ public sealed class FaultPort : FramePort
     public override bool Offloads => _inner.Offloads;
 
     /// <inheritdoc/>
-    public override int PollHandle => _inner.PollHandle;
+    public override IReadOnlyList<int> PollHandles => _inner.PollHandles;
 
     /// <summary>What was done to frames received; null without a plan.</summary>
     public FaultCounters? Receiving => _receive?.Counters;

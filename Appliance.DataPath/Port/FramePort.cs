@@ -67,8 +67,8 @@ public abstract class FramePort : IDisposable
     /// <summary>True if <see cref="Send"/> takes super-frames and partial checksums.</summary>
     public abstract bool Offloads { get; }
 
-    /// <summary>A descriptor to poll for readability, or -1 if the port has none.</summary>
-    public virtual int PollHandle => -1;
+    /// <summary>Descriptors to poll for readability; none if the port has none.</summary>
+    public virtual IReadOnlyList<int> PollHandles => [];
 
     /// <summary>Counters since opening.</summary>
     public PortCounters Counters { get; } = new();

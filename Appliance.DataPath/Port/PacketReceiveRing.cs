@@ -11,8 +11,8 @@ namespace Appliance.DataPath.Port;
 /// </summary>
 internal sealed unsafe class PacketReceiveRing : PacketReceiver
 {
-    /// <summary>Bytes of a slot and of a block, slots in a block.</summary>
-    internal const int SlotSize = 69_632, BlockSize = 1 << 20, SlotsPerBlock = BlockSize / SlotSize;
+    /// <summary>Bytes of a slot that takes every frame, and of a block.</summary>
+    internal const int SlotSize = 69_632, BlockSize = 1 << 20;
 
     // tp_net = 80 (header, aligned) + reserve + 10 (vnet header): a multiple of 16.
     private const int Reserve = 6, Version2 = 1;
@@ -23,11 +23,12 @@ internal sealed unsafe class PacketReceiveRing : PacketReceiver
     private nint _memory;
     private int _next, _borrowed;
 
-    internal PacketReceiveRing(string name, int handle, int slots)
+    internal PacketReceiveRing(string name, int handle, int slots, int slotSize = SlotSize)
     {
-        int blocks = Math.Max(1, (slots + SlotsPerBlock - 1) / SlotsPerBlock);
-        _slots = new nint[blocks * SlotsPerBlock];
-        TpacketRequest request = new() { BlockSize = BlockSize, BlockCount = (uint)blocks, FrameSize = SlotSize, FrameCount = (uint)_slots.Length };
+        int perBlock = BlockSize / slotSize;
+        int blocks = Math.Max(1, (slots + perBlock - 1) / perBlock);
+        _slots = new nint[blocks * perBlock];
+        TpacketRequest request = new() { BlockSize = BlockSize, BlockCount = (uint)blocks, FrameSize = (uint)slotSize, FrameCount = (uint)_slots.Length };
         bool set = SocketNative.SetInt(handle, SocketNative.SolPacket, SocketNative.PacketVersion, Version2)
             && SocketNative.SetInt(handle, SocketNative.SolPacket, SocketNative.PacketReserve, Reserve)
             && SocketNative.SetOption(handle, SocketNative.SolPacket, SocketNative.PacketRxRing, &request, (uint)sizeof(TpacketRequest)) == 0;
@@ -35,13 +36,14 @@ internal sealed unsafe class PacketReceiveRing : PacketReceiver
         _bytes = (nuint)blocks * BlockSize;
         _memory = SocketNative.MMap(0, _bytes, SocketNative.ProtRead | SocketNative.ProtWrite, SocketNative.MapShared, handle, 0);
         if (_memory == -1) throw PortException.For(name, "the receive ring", SocketNative.Error);
-        for (int i = 0; i < _slots.Length; i++) _slots[i] = _memory + ((nint)(i / SlotsPerBlock) * BlockSize) + (i % SlotsPerBlock * SlotSize);
+        for (int i = 0; i < _slots.Length; i++) _slots[i] = _memory + ((nint)(i / perBlock) * BlockSize) + (i % perBlock * slotSize);
     }
 
-    internal override int Receive(FrameBatch batch, PortCounters counters)
+    internal override void Receive(FrameBatch batch, int most, PortCounters counters)
     {
         // Truncated frames use up slots without filling the batch, so the slots taken are bounded too.
-        for (int taken = 0; batch.Count < batch.Capacity && taken < _slots.Length; taken++)
+        int wanted = Math.Min(most, batch.Capacity - batch.Count), limit = batch.Count + wanted;
+        for (int taken = 0; batch.Count < limit && taken < _slots.Length; taken++)
         {
             Tpacket2Header* header = (Tpacket2Header*)_slots[_next];
             uint status = Volatile.Read(ref header->Status);
@@ -60,7 +62,6 @@ internal sealed unsafe class PacketReceiveRing : PacketReceiver
             counters.ReceivedBytes += entry.Length;
             batch.Add(entry);
         }
-        return batch.Count;
     }
 
     internal override void Release()

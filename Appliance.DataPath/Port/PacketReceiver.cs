@@ -3,8 +3,8 @@ namespace Appliance.DataPath.Port;
 /// <summary>The receiving half of an <see cref="AfPacketPort"/>: one of two ways to get frames out of the kernel.</summary>
 internal abstract class PacketReceiver : IDisposable
 {
-    /// <summary>Fills an empty <paramref name="batch"/>; returns how many.</summary>
-    internal abstract int Receive(FrameBatch batch, PortCounters counters);
+    /// <summary>Adds at most <paramref name="most"/> frames, and what there is room for, to <paramref name="batch"/>.</summary>
+    internal abstract void Receive(FrameBatch batch, int most, PortCounters counters);
 
     /// <summary>Gives borrowed frames back.</summary>
     internal abstract void Release();

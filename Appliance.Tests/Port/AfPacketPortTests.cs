@@ -131,8 +131,11 @@ public sealed class AfPacketPortTests
             var back = new Dictionary<ushort, int>();
             for (ushort port = 1000; port < 1000 + flows; port++)
             {
-                client.Send(Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", port, 80));
-                server.Send(Tcp(Mac(Namespaces.OwnMacB), "10.3.3.3", "10.1.1.1", 8080, port));
+                byte[] request = Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", port, 80), answer = Tcp(Mac(Namespaces.OwnMacB), "10.3.3.3", "10.1.1.1", 8080, port);
+                // Every other flow begins: what comes through the sockets for SYNs is spread alike.
+                if (port % 2 == 0) request[47] = answer[47] = 0x02;
+                client.Send(request);
+                server.Send(answer);
                 if (port % 10 == 9)
                 {
                     Collect(external, there, source: true);
@@ -160,6 +163,37 @@ public sealed class AfPacketPortTests
             Assert.That(ReceiveAll(workers[0], 1), Has.Count.EqualTo(1));
             Assert.That(workers[1].Receive(new FrameBatch(4)), Is.Zero);
             foreach (AfPacketPort port in workers) port.Dispose();
+        });
+    }
+
+    [TestCase(ReceiveMode.Ring)]
+    [TestCase(ReceiveMode.Messages)]
+    public void SYNs_come_before_what_waits_and_do_not_keep_it_waiting(ReceiveMode mode)
+    {
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            using var port = AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), new AfPacketOptions { Receive = mode, ReceiveSlots = 60 });
+            using RawLinkSocket speaker = Speaker(_net.Client, Namespaces.ClientLink);
+            for (ushort source = 1; source <= 40; source++) speaker.Send(Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", source, 80));
+            for (ushort source = 1001; source <= 1040; source++)
+            {
+                byte[] syn = Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", source, 80);
+                syn[47] = 0x02;
+                speaker.Send(syn);
+            }
+            var batch = new FrameBatch(64);
+            var sources = new List<int>();
+            while (port.Receive(batch) > 0)
+            {
+                for (int i = 0; i < batch.Count; i++) sources.Add((batch[i].Bytes[34] << 8) | batch[i].Bytes[35]);
+            }
+            Assert.That(sources.Where(s => s > 1000), Is.EqualTo(Enumerable.Range(1001, 40)));
+            Assert.That(sources.Where(s => s < 1000), Is.EqualTo(Enumerable.Range(1, 40)));
+            Assert.That(sources.TakeWhile(s => s > 1000).Count(), Is.EqualTo(32));
+            Assert.That(sources[32], Is.EqualTo(1));
+            Assert.That(port.Counters.ReceivedFrames, Is.EqualTo(80));
+            port.ReadDrops();
+            Assert.That(port.Counters.ReceiveDrops, Is.Zero);
         });
     }
 
@@ -295,7 +329,7 @@ public sealed class AfPacketPortTests
 
     private static void WaitFor(AfPacketPort port, FrameBatch batch)
     {
-        using var waiter = new Waiter([port.PollHandle]);
+        using var waiter = new Waiter([.. port.PollHandles]);
         while (port.Receive(batch) == 0) Assert.That(waiter.Wait(5_000_000_000), Is.True, "no frame within 5 s");
     }
 
@@ -310,7 +344,7 @@ public sealed class AfPacketPortTests
             for (int i = 0; i < batch.Count; i++) frames.Add(batch[i].Bytes.ToArray());
         }
         port.Release();
-        using var waiter = new Waiter([port.PollHandle]);
+        using var waiter = new Waiter([.. port.PollHandles]);
         Assert.That(waiter.Wait(20_000_000), Is.False, "more frames than expected");
         return frames;
     }

@@ -24,6 +24,8 @@ internal static class BpfMachine
                     if (at + size > frame.Length) return 0;
                     a = size == 1 ? frame[at] : size == 2 ? BinaryPrimitives.ReadUInt16BigEndian(frame[at..]) : BinaryPrimitives.ReadUInt32BigEndian(frame[at..]);
                     break;
+                case BpfInstruction.LoadLength: a = (uint)frame.Length; break;
+                case BpfInstruction.JumpAbove: pc += a > i.K ? i.JumpTrue : i.JumpFalse; break;
                 case BpfInstruction.JumpEqual: pc += a == i.K ? i.JumpTrue : i.JumpFalse; break;
                 case BpfInstruction.JumpSet: pc += (a & i.K) != 0 ? i.JumpTrue : i.JumpFalse; break;
                 case BpfInstruction.JumpAlways: pc += (int)i.K; break;

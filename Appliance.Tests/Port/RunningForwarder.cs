@@ -19,7 +19,7 @@ internal sealed class RunningForwarder : IDisposable
             b = AfPacketPort.Open(Namespaces.PortB, new MacFilter([TestFrames.Mac(Namespaces.OwnMacB)]), options);
         });
         (A, B) = (a!, b!);
-        _waiter = new Waiter([A.PollHandle, B.PollHandle]);
+        _waiter = new Waiter([.. A.PollHandles, .. B.PollHandles]);
         var forwarder = new BarePassThrough(A, B)
         {
             ToA = (TestFrames.Mac(Namespaces.ClientMac), TestFrames.Mac(Namespaces.OwnMacA)),

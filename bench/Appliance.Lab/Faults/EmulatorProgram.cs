@@ -19,7 +19,7 @@ internal static class EmulatorProgram
     {
         using var sideA = Open(a, seed, forth);
         using var sideB = Open(b, seed + 1, back);
-        using var waiter = new Waiter([sideA.PollHandle, sideB.PollHandle]);
+        using var waiter = new Waiter([.. sideA.PollHandles, .. sideB.PollHandles]);
         Console.WriteLine($"carrying {a} and {b}, seed {seed}");
         var batch = new FrameBatch(64);
         while (!stop.IsCancellationRequested)
@@ -37,7 +37,7 @@ internal static class EmulatorProgram
     private static FaultPort Open(string name, ulong seed, string plan)
     {
         var parsed = JsonSerializer.Deserialize(plan, EmulatorJson.Default.FaultPlan);
-        var port = AfPacketPort.Open(name, MacFilter.Everything, new AfPacketOptions { Promiscuous = true, Receive = ReceiveMode.Messages });
+        var port = AfPacketPort.Open(name, MacFilter.Everything, new AfPacketOptions { Promiscuous = true, Receive = ReceiveMode.Messages, SynsFirst = false });
         return new FaultPort(port, seed, LabNative.MonotonicNs, receive: parsed == new FaultPlan() ? null : parsed, capacity: 16_384);
     }
 

@@ -17,7 +17,7 @@ internal static class BareProgram
     {
         using var portA = AfPacketPort.Open(a.Interface, new MacFilter([a.Own]));
         using var portB = AfPacketPort.Open(b.Interface, new MacFilter([b.Own]));
-        using var waiter = new Waiter([portA.PollHandle, portB.PollHandle]);
+        using var waiter = new Waiter([.. portA.PollHandles, .. portB.PollHandles]);
         var pass = new BarePassThrough(portA, portB) { ToA = (a.Neighbour, a.Own), ToB = (b.Neighbour, b.Own) };
         using var wake = stop.Register(waiter.Wake);
         var thread = new Thread(() => pass.Run(waiter, stop)) { Name = "worker", IsBackground = true, Priority = ThreadPriority.AboveNormal };
