@@ -168,8 +168,33 @@ public sealed class ProxyPath(Box box) : IDisposable
         }
         if (mark == FrameMark.RelayedOn || owner == NodeIds.None || MayBeKnownElsewhere(hash) || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
         if (fromClient && box.Client.MayBegin(key)) return DropReason.NoRecord;
-        if (!tcp.Has(TcpFlags.Rst) && _resets.TryTake(box.Now)) box.SendReset(role, packet);
+        if (tcp.Has(TcpFlags.Rst) || !_resets.TryTake(box.Now)) return DropReason.NoRecord;
+        box.SendReset(role, packet);
+        if (!fromClient) AskClient(key, tcp);
         return DropReason.NoRecord;
+    }
+
+    // Nobody knows any more where the client's numbers stand, and it may wait for ever: a segment out of its window makes it say them
+    // (RFC 9293 3.10.7.4), and what it says then gets the exact RST. X = 0, so the backend's acknowledgment and echo are right for it.
+    private void AskClient(in FlowKey key, in TcpView tcp)
+    {
+        if (box.Services.FindByReal(key.Source, key.SourcePort) is not { } service || !tcp.Has(TcpFlags.Ack)) return;
+        if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _)) return;
+        TcpSegmentSpec question = new()
+        {
+            Source = service.Address,
+            Destination = key.Destination,
+            SourcePort = service.Port,
+            DestinationPort = key.DestinationPort,
+            Seq = tcp.Seq,
+            Ack = tcp.Ack,
+            Flags = TcpFlags.Ack,
+            Window = tcp.Window,
+            HasTimestamps = options.HasTimestamps,
+            TsVal = options.TsVal,
+            TsEcr = options.TsEcr,
+        };
+        box.Send(FlowDirection.ToClient, ref question, default, 0);
     }
 
     private DropReason OnSyn(in Packet packet, in FlowKey key)

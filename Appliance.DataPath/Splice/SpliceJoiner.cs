@@ -1,3 +1,4 @@
+using Appliance.DataPath.Flow;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -17,7 +18,10 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     /// <summary>Both halves stand: installs the record and releases the request as soon as it may leave.</summary>
     public void Join(Handshake handshake, in BackendTerms terms)
     {
+        bool wants = handshake.Service.Acked || !handshake.IsIdempotent;
+        bool waits = wants && host.HasLivePeers;
         SpliceRecord record = BuildRecord(handshake, terms);
+        if (waits) record.Options |= SpliceOptions.Held;
         int hopServer = host.NextHop(FlowDirection.ToServer, record.Real);
         int hopClient = host.NextHop(FlowDirection.ToClient, record.Client);
         int index = -1;
@@ -34,8 +38,6 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         host.Statistics[Counter.SplicesCreated]++;
         handshake.Record = index;
         NoteClient(handshake, splices.Record(index));
-        bool wants = handshake.Service.Acked || !handshake.IsIdempotent;
-        bool waits = wants && host.HasLivePeers;
         PublishRecord(handshake, index, waits);
         if (waits)
         {
@@ -129,6 +131,9 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     {
         ref SpliceRecord record = ref splices.Record(handshake.Record);
         splices.SetSlowPath(record.ToServer, slow: false);
+        SeqLock.BeginWrite(ref record.Guard);
+        record.Options &= ~SpliceOptions.Held;
+        SeqLock.EndWrite(ref record.Guard);
         handshake.RecordId = record.Id;
         int length = handshake.Ranges.Contiguous;
         NoteClient(handshake, record);

@@ -1,5 +1,6 @@
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Paths;
+using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -37,13 +38,17 @@ internal static class BoxScenarios
     public static bool OneAtATime(Scenario scenario, SimNode hit) =>
         !scenario.Sync.IsPartitioned && scenario.Boxes.Concat(scenario.Spared).All(box => box is BoxNode { IsSettled: true } && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
 
-    /// <summary>Any fault at any time; notes the connections that only the box to be hit knows, which may be lost with it.</summary>
+    /// <summary>Any fault at any time; notes the connections that may be lost with the box to be hit, because no healthy one knows enough.</summary>
     public static bool Anytime(Scenario scenario, SimNode hit)
     {
         scenario.EndsMayBeLost |= !OneAtATime(scenario, hit);
         foreach (ClientApp client in scenario.Clients)
         {
-            if (!client.IsOver && Knows((BoxNode)hit, scenario, client) && !Others(scenario, hit).Any(box => Knows(box, scenario, client))) scenario.Excused.Add(client.Plan.Index);
+            Knowledge own = client.IsOver ? Knowledge.None : Of((BoxNode)hit, scenario, client);
+            if (own == Knowledge.None) continue;
+            // Once a response has passed, bytes of the request are not enough to go on with it.
+            Knowledge needed = own == Knowledge.Answered ? Knowledge.Record : Knowledge.Bytes;
+            if (!Others(scenario, hit).Any(box => Of(box, scenario, client) >= needed)) scenario.Excused.Add(client.Plan.Index);
         }
         return true;
     }
@@ -51,13 +56,31 @@ internal static class BoxScenarios
     private static IEnumerable<BoxNode> Others(Scenario scenario, SimNode hit) =>
         scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>().Where(box => box != hit && box.IsAlive && !box.IsPaused && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
 
-    // What a client cannot bring again: its record, or bytes that were acknowledged early.
-    private static bool Knows(BoxNode box, Scenario scenario, ClientApp client)
+    // What a box knows of a connection that its client cannot bring again.
+    private enum Knowledge
     {
-        if (!box.IsAlive) return false;
+        None,
+
+        // Request bytes that were acknowledged early.
+        Bytes,
+
+        // The record.
+        Record,
+
+        // The record, by which a response has passed.
+        Answered,
+    }
+
+    private static Knowledge Of(BoxNode box, Scenario scenario, ClientApp client)
+    {
+        if (!box.IsAlive) return Knowledge.None;
         (IpAddr address, ushort port) = scenario.Addresses.Client(client.Plan);
         FlowKey key = new(address, scenario.Addresses.Service(client.Plan.IsV6), port, scenario.Addresses.ServicePort, Packet.ProtocolTcp);
-        return box.Box.Splices.Find(key) >= 0 || box.Box.Handshakes.Find(key) is { Acked: > 0 };
+        SpliceTable splices = box.Box.Splices;
+        int entry = splices.Find(key);
+        if (entry < 0) return box.Box.Handshakes.Find(key) is { Acked: > 0 } ? Knowledge.Bytes : Knowledge.None;
+        ref SpliceRecord record = ref splices.Record(splices.Entry(entry).Record);
+        return new TcpSeq(splices.Entry(record.ToClient).SeqNext) > new TcpSeq(record.D) + 1u ? Knowledge.Answered : Knowledge.Record;
     }
 
     private static void AddCluster(Scenario scenario, ShareMode share, bool acked)
