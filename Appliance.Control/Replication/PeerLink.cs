@@ -129,16 +129,16 @@ public sealed class PeerLink
             if (Live) StartResync(ResyncCause.Join, nowNs);
         }
         (Counters.PeerLagMicros, Counters.PeerLagRecords) = (header.LagMicros, header.LagRecords);
-        RejectReason reason = header.Sequence == 0 ? RejectReason.None : TakeRecords(header, ref reader);
+        RejectReason reason = header.Sequence == 0 ? RejectReason.None : TakeRecords(header.Sequence, header.Floor, ref reader);
         // Last: a record in the same datagram may contradict the one that this acknowledgment would confirm.
         Acknowledged(header.AckHighest, header.Missing, nowNs);
         return reason;
     }
 
-    private RejectReason TakeRecords(in SyncHeader header, ref WireReader reader)
+    private RejectReason TakeRecords(ulong sequence, ulong floor, ref WireReader reader)
     {
         Counters.DatagramsReceived++;
-        if (!_received.Accept(header.Sequence, header.Floor)) return RejectReason.Late;
+        if (!_received.Accept(sequence, floor)) return RejectReason.Late;
         while (reader.Left > 0)
         {
             var kind = (RecordKind)reader.U8();

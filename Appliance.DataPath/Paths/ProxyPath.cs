@@ -189,7 +189,7 @@ public sealed class ProxyPath(Box box) : IDisposable
             Seq = tcp.Seq,
             Ack = tcp.Ack,
             Flags = TcpFlags.Ack,
-            Window = tcp.Window,
+            Window = ushort.MaxValue,
             HasTimestamps = options.HasTimestamps,
             TsVal = options.TsVal,
             TsEcr = options.TsEcr,
