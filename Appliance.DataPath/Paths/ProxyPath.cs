@@ -159,7 +159,7 @@ public sealed class ProxyPath(Box box) : IDisposable
             if (owner != box.Config.Self) return Relay(role, frame, owner, FrameMark.Relayed);
         }
         if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
-        if (syn) return OnSyn(packet, key);
+        if (syn) return OnSyn(packet, key, replayed);
         if (mark != FrameMark.RelayedOn && RelayOn(role, packet, frame, key, hash, out DropReason relayed)) return relayed;
         if (fromClient)
         {
@@ -197,10 +197,10 @@ public sealed class ProxyPath(Box box) : IDisposable
         box.Send(FlowDirection.ToClient, ref question, default, 0);
     }
 
-    private DropReason OnSyn(in Packet packet, in FlowKey key)
+    private DropReason OnSyn(in Packet packet, in FlowKey key, bool replayed)
     {
         Service? service = box.Services.Find(key.Destination, key.DestinationPort);
-        return service is null ? DropReason.NoSuchService : box.Client.OnSyn(packet, service);
+        return service is null ? DropReason.NoSuchService : box.Client.OnSyn(packet, service, replayed);
     }
 
     // Handshakes that previous owners had begun are still there; those that began here are not asked for. Several boxes may get

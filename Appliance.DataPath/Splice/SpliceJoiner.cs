@@ -122,8 +122,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         handshake.Prefix = held.P;
         table.WritePrefix(handshake);
         handshake.Acked = owed;
-        ref RewriteEntry client = ref splices.Entry(held.ToServer);
-        (handshake.Window, handshake.ClientTsVal) = (Progress.Window(client), client.TsVal);
+        handshake.ClientTsVal = splices.Entry(held.ToServer).TsVal;
         StartDelivery(handshake);
     }
 
@@ -197,7 +196,9 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         ref RewriteEntry fromServer = ref splices.Entry(record.ToClient);
         bool whole = bytes == handshake.Prefix + handshake.Ranges.Contiguous;
         bool fin = whole && handshake.FinAt == handshake.Ranges.Contiguous;
-        uint window = (record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None ? handshake.Window >> record.ScaleOursServer : handshake.Window;
+        // The window that goes with this acknowledgment: an older, wider one would promise more than the client has.
+        uint window = Progress.Window(splices.Entry(record.ToServer));
+        if ((record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None) window >>= record.ScaleOursServer;
         TcpSegmentSpec spec = BackendConnector.ToServer(
             handshake, new TcpSeq(record.C) + 1u, TcpSeq.Max(new TcpSeq(record.D) + 1u, AckedByClient(record)),
             TcpFlags.Ack | TcpFlags.Psh | (fin ? TcpFlags.Fin : TcpFlags.None), (ushort)Math.Min(window, ushort.MaxValue));

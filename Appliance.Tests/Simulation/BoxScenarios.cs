@@ -14,6 +14,7 @@ internal static class BoxScenarios
     {
         Name = "one box",
         Servers = 3,
+        Tls = true,
         ServerOffers = ServerOffers,
         Boxes = scenario => scenario.AddBox(new BoxNode(scenario, 0, new BoxPlan { Roles = [BoxRoles.Sharer | BoxRoles.Proxy], Services = DrawServices(scenario, ShareMode.ByFlow, acked) })),
         Finish = Finish,
@@ -24,6 +25,7 @@ internal static class BoxScenarios
     {
         Name = $"cluster {share} {(acked ? "acked" : "async")}",
         Servers = 3,
+        Tls = true,
         ServerOffers = ServerOffers,
         SinglePath = false,
         // Boxes hand frames to each other over these links: a segment crosses each up to three times.
@@ -133,15 +135,18 @@ internal static class BoxScenarios
         {
             bool v6 = family == 1;
             Real[] reals = [.. Enumerable.Range(0, scenario.Servers.Count).Select(i => new Real(scenario.Addresses.Server(i, v6), scenario.Addresses.ServicePort, 1 + i))];
-            var first = new Pool(10 + family, "first", 7, routes == 0 ? reals : reals[..2], proxyFirst);
+            bool tls = TrafficPlan.IsTls(scenario.World.Seed, scenario.Options, v6);
+            bool one = routes == 0 && !tls;
+            var first = new Pool(10 + family, "first", 7, one ? reals : reals[..2], proxyFirst);
             var second = new Pool(20 + family, "second", 8, reals[1..], proxySecond);
             Route[] table = routes switch
             {
+                _ when tls => [new Route(RouteKind.Sni, "other.example"u8.ToArray(), second)],
                 0 => [],
                 1 => [new Route(RouteKind.Path, "/r/1"u8.ToArray(), second)],
                 _ => [new Route(RouteKind.Host, "other.example"u8.ToArray(), first), new Route(RouteKind.Host, "sim.example"u8.ToArray(), second)],
             };
-            services.Add(new Service(1 + family, v6 ? "W6" : "W4", scenario.Addresses.Service(v6), scenario.Addresses.ServicePort, acked, share, 40, table, routes == 0 ? [first] : [first, second]));
+            services.Add(new Service(1 + family, v6 ? "W6" : "W4", scenario.Addresses.Service(v6), scenario.Addresses.ServicePort, acked, share, 40, table, one ? [first] : [first, second]));
         }
         return new ServiceTable(services);
     }
