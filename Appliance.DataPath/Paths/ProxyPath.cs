@@ -107,6 +107,8 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (!IsIntact(packet, frame)) return Pass(packet, frame, entry);
         // A replayed handshake and request of a connection that has ended would run that request once more.
         if (record.State >= SpliceState.TimeWait && mark == FrameMark.Replayed) return DropReason.ReplayedClosed;
+        // Nor may a replayed SYN go on: a backend that has reset this connection meanwhile would take it for a new one.
+        if (mark == FrameMark.Replayed && fromClient && tcp.Has(TcpFlags.Syn)) return DropReason.ReplayedAlreadyAcknowledged;
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.

@@ -297,7 +297,7 @@ public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astr
         {
             box.Advance(500);
             box.ExpectSilence();
-            box.Advance(505);
+            box.Advance(540);
             box.Accept().Expect(1, ClientEnd.Request, 1);
         }
     }
