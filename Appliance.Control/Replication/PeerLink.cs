@@ -110,9 +110,9 @@ public sealed class PeerLink
     }
 
     /// <summary>An answer goes to whoever asks, also if we do not count it as live.</summary>
-    internal void PutReply(RecordKind kind, ulong key, ReadOnlySpan<byte> payload, long stamp, long nowNs)
+    internal void PutReply(RecordKind kind, ulong key, ReadOnlySpan<byte> payload, long stamp, long nowNs, bool first = false)
     {
-        if (Established) _cache.Put(kind, key, 0, 0, payload, wantsConfirm: false, stamp, nowNs);
+        if (Established) _cache.Put(kind, key, 0, 0, payload, wantsConfirm: false, stamp, nowNs, first);
     }
 
     /// <summary>Takes the contents of a datagram from this peer.</summary>
@@ -129,10 +129,16 @@ public sealed class PeerLink
             if (Live) StartResync(ResyncCause.Join, nowNs);
         }
         (Counters.PeerLagMicros, Counters.PeerLagRecords) = (header.LagMicros, header.LagRecords);
+        RejectReason reason = header.Sequence == 0 ? RejectReason.None : TakeRecords(header.Sequence, header.Floor, ref reader);
+        // Last: a record in the same datagram may contradict the one that this acknowledgment would confirm.
         Acknowledged(header.AckHighest, header.Missing, nowNs);
-        if (header.Sequence == 0) return RejectReason.None;
+        return reason;
+    }
+
+    private RejectReason TakeRecords(ulong sequence, ulong floor, ref WireReader reader)
+    {
         Counters.DatagramsReceived++;
-        if (!_received.Accept(header.Sequence, header.Floor)) return RejectReason.Late;
+        if (!_received.Accept(sequence, floor)) return RejectReason.Late;
         while (reader.Left > 0)
         {
             var kind = (RecordKind)reader.U8();

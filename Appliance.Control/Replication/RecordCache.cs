@@ -74,8 +74,8 @@ internal sealed class RecordCache
         return _ageHead != Nil;
     }
 
-    /// <summary>Takes a change; false if the cache is full.</summary>
-    public bool Put(RecordKind kind, ulong key, uint sub, uint version, ReadOnlySpan<byte> payload, bool wantsConfirm, long stamp, long nowNs)
+    /// <summary>Takes a change, to be sent before the others if <paramref name="first"/>; false if the cache is full.</summary>
+    public bool Put(RecordKind kind, ulong key, uint sub, uint version, ReadOnlySpan<byte> payload, bool wantsConfirm, long stamp, long nowNs, bool first = false)
     {
         byte cls = ClassOf(kind);
         int bucket = Bucket(key, sub, cls);
@@ -103,7 +103,7 @@ internal sealed class RecordCache
         slot.SentIn = 0;
         slot.Length = (ushort)payload.Length;
         payload.CopyTo(_payload.AsSpan(at * MaxPayload));
-        if (!slot.Queued) Enqueue(at);
+        if (!slot.Queued) Enqueue(at, first);
         return true;
     }
 
@@ -161,13 +161,14 @@ internal sealed class RecordCache
 
     private int Bucket(ulong key, uint sub, byte cls) => (int)(((key ^ ((ulong)sub << 8) ^ cls) * 0x9e37_79b9_7f4a_7c15) >> 32) & (_buckets.Length - 1);
 
-    private void Enqueue(int at)
+    private void Enqueue(int at, bool first = false)
     {
-        _slots[at].QueueNext = Nil;
+        first |= _queueTail == Nil;
+        _slots[at].QueueNext = first ? _queueHead : Nil;
         _slots[at].Queued = true;
-        if (_queueTail == Nil) _queueHead = at;
-        else _slots[_queueTail].QueueNext = at;
-        _queueTail = at;
+        if (!first) _slots[_queueTail].QueueNext = at;
+        if (first) _queueHead = at;
+        if (!first || _queueTail == Nil) _queueTail = at;
         QueuedCount++;
     }
 

@@ -103,6 +103,13 @@ public sealed class Replicator : ILinkOwner, IDisposable
         return _stamp;
     }
 
+    /// <summary>Tells a peer alone of a record that its own contradicts, before anything else, so that it comes with the acknowledgment.</summary>
+    public void Object(byte to, in SpliceRecord record, in SpliceProgress progress)
+    {
+        int length = SpliceRecordCodec.Write(record, progress, _payload);
+        _links[to]!.PutReply(RecordKind.Splice, record.Id, _payload.AsSpan(0, length), ++_stamp, _now, first: true);
+    }
+
     /// <summary>Asks all live peers who holds a connection; returns whom. Each answers once by <see cref="IRecordSink.Answered"/>, unless it dies before.</summary>
     public ulong Ask(in OwnerQuery query, long nowNs)
     {

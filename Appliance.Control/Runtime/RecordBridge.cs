@@ -95,8 +95,17 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     }
 
     /// <inheritdoc/>
-    public void Import(byte from, in SpliceRecord record, in SpliceProgress progress) =>
+    public void Import(byte from, in SpliceRecord record, in SpliceProgress progress)
+    {
+        // The same client joined to another backend: our record goes back with the acknowledgment, so that it confirms nothing.
+        int entry = _splices.Find(SpliceTable.KeyToServer(record));
+        if (entry >= 0 && _splices.TryRead(_splices.Entry(entry).Record, out SpliceRecord held, out SpliceProgress heldProgress) && held.Id == record.Id && !held.IsSameJoin(record))
+        {
+            _replicator!.Object(from, held, heldProgress);
+            MustWake = true;
+        }
         Post(new SpliceCommand { Kind = SpliceCommandKind.Import, Node = from, Record = record, Progress = progress });
+    }
 
     /// <inheritdoc/>
     public void Progress(byte from, ulong id, in SpliceProgress progress)

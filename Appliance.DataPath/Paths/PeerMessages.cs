@@ -132,6 +132,14 @@ public sealed class PeerMessages
             return;
         }
         InstallResult result = _box.Splices.Install(record, (ushort)hopServer, (ushort)hopClient, _box.Now, out int index, out _);
+        if (result == InstallResult.Conflict)
+        {
+            if (!GivesWay(command, index)) return;
+            bool own = _box.Splices.Record(index).Origin == _box.Config.Self;
+            _box.Splices.Remove(index);
+            result = _box.Splices.Install(record, (ushort)hopServer, (ushort)hopClient, _box.Now, out index, out _);
+            if (own) _box.Publish(new SpliceEvent { Kind = SpliceEventKind.Changed, Record = record, Progress = command.Progress });
+        }
         if (result is InstallResult.Full or InstallResult.Occupied)
         {
             _box.Statistics.Drop(DropReason.TableFull);
@@ -147,6 +155,32 @@ public sealed class PeerMessages
         if (result != InstallResult.Stale && record.State >= SpliceState.TimeWait) _box.Closes.OnImported(index);
         Settle(index);
         if (OwesBytes(_box.Splices.Record(index))) TakeDuty(index);
+    }
+
+    // Two boxes that did not hear of each other have joined the same client to two backends; whoever holds the other record says so
+    // before it acknowledges (RecordBridge). A request that has not left gives way to one that may have; else the lower node's goes
+    // first, so that all end with the same; and a copy goes with its maker.
+    private bool GivesWay(in SpliceCommand command, int index)
+    {
+        ref SpliceRecord held = ref _box.Splices.Record(index);
+        bool own = held.Origin == _box.Config.Self;
+        bool first = command.Record.Origin < held.Origin;
+        bool theyWait = (command.Record.Options & SpliceOptions.Held) != SpliceOptions.None;
+        bool weWait = (held.Options & SpliceOptions.Held) != SpliceOptions.None;
+        bool theirs = command.Node != command.Record.Origin ? first || weWait : theyWait == weWait ? first : weWait;
+        if (own ? !theirs : command.Node != held.Origin) return false;
+        _box.Statistics[Counter.JoinsWithdrawn]++;
+        switch (_box.Handshakes.Find(SpliceTable.KeyToServer(held)))
+        {
+            case { State: HandshakeState.Confirming } waits:
+                // As if its backend had not answered yet: what was collected goes to the other one.
+                (waits.State, waits.Record) = (HandshakeState.BackendSyn, -1);
+                break;
+            case { State: HandshakeState.Delivering } delivers:
+                _box.Handshakes.End(delivers);
+                break;
+        }
+        return true;
     }
 
     private static bool OwesBytes(in SpliceRecord record) => record.FloorOpen != 0 && (record.P > 0 || record.AckFloor != record.A + 1);

@@ -107,6 +107,8 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (!IsIntact(packet, frame)) return Pass(packet, frame, entry);
         // A replayed handshake and request of a connection that has ended would run that request once more.
         if (record.State >= SpliceState.TimeWait && mark == FrameMark.Replayed) return DropReason.ReplayedClosed;
+        // Nor may a replayed SYN go on: a backend that has reset this connection meanwhile would take it for a new one.
+        if (mark == FrameMark.Replayed && fromClient && tcp.Has(TcpFlags.Syn)) return DropReason.ReplayedAlreadyAcknowledged;
         if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
@@ -159,7 +161,7 @@ public sealed class ProxyPath(Box box) : IDisposable
             if (owner != box.Config.Self) return Relay(role, frame, owner, FrameMark.Relayed);
         }
         if (!IsIntact(packet, frame)) return DropReason.TransportChecksumWrong;
-        if (syn) return OnSyn(packet, key);
+        if (syn) return OnSyn(packet, key, replayed);
         if (mark != FrameMark.RelayedOn && RelayOn(role, packet, frame, key, hash, out DropReason relayed)) return relayed;
         if (fromClient)
         {
@@ -168,14 +170,39 @@ public sealed class ProxyPath(Box box) : IDisposable
         }
         if (mark == FrameMark.RelayedOn || owner == NodeIds.None || MayBeKnownElsewhere(hash) || box.Splices.Find(key) >= 0) return DropReason.NoRecord;
         if (fromClient && box.Client.MayBegin(key)) return DropReason.NoRecord;
-        if (!tcp.Has(TcpFlags.Rst) && _resets.TryTake(box.Now)) box.SendReset(role, packet);
+        if (tcp.Has(TcpFlags.Rst) || !_resets.TryTake(box.Now)) return DropReason.NoRecord;
+        box.SendReset(role, packet);
+        if (!fromClient) AskClient(key, tcp);
         return DropReason.NoRecord;
     }
 
-    private DropReason OnSyn(in Packet packet, in FlowKey key)
+    // Nobody knows any more where the client's numbers stand, and it may wait for ever: a segment out of its window makes it say them
+    // (RFC 9293 3.10.7.4), and what it says then gets the exact RST. X = 0, so the backend's acknowledgment and echo are right for it.
+    private void AskClient(in FlowKey key, in TcpView tcp)
+    {
+        if (box.Services.FindByReal(key.Source, key.SourcePort) is not { } service || !tcp.Has(TcpFlags.Ack)) return;
+        if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _)) return;
+        TcpSegmentSpec question = new()
+        {
+            Source = service.Address,
+            Destination = key.Destination,
+            SourcePort = service.Port,
+            DestinationPort = key.DestinationPort,
+            Seq = tcp.Seq,
+            Ack = tcp.Ack,
+            Flags = TcpFlags.Ack,
+            Window = ushort.MaxValue,
+            HasTimestamps = options.HasTimestamps,
+            TsVal = options.TsVal,
+            TsEcr = options.TsEcr,
+        };
+        box.Send(FlowDirection.ToClient, ref question, default, 0);
+    }
+
+    private DropReason OnSyn(in Packet packet, in FlowKey key, bool replayed)
     {
         Service? service = box.Services.Find(key.Destination, key.DestinationPort);
-        return service is null ? DropReason.NoSuchService : box.Client.OnSyn(packet, service);
+        return service is null ? DropReason.NoSuchService : box.Client.OnSyn(packet, service, replayed);
     }
 
     // Handshakes that previous owners had begun are still there; those that began here are not asked for. Several boxes may get

@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, SpliceTable splices, RealHealth health, SpliceJoiner joiner)
 {
-    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, SilentLinkNs = 10_000_000_000, AskNs = 100_000_000, ListenNs = 400_000_000;
+    private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, SilentLinkNs = 10_000_000_000, AskNs = 100_000_000, MaxAskNs = 1_000_000_000, ListenNs = 400_000_000;
     private const int SynsPerReal = 4;
 
     /// <summary>New request bytes: decides where they go as soon as that can be decided.</summary>
@@ -53,6 +53,8 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
             joiner.Adopt(handshake, splices.Entry(entry).Record);
             return;
         }
+        handshake.StepStarted = host.Now;
+        handshake.StepEnds = host.Now + MaxSynNs;
         if (handshake.AnnouncedAttempt >= 0) handshake.Attempt = handshake.AnnouncedAttempt;
         host.Statistics[Counter.HandshakesTakenOver]++;
         Choose(handshake);
@@ -86,6 +88,10 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         switch (handshake.State)
         {
+            case HandshakeState.AskingPeers when host.HasLivePeers && host.Now - handshake.StepStarted < MaxAskNs:
+                // A peer that lives and cannot be asked may have joined this connection already.
+                AskPeers(handshake);
+                break;
             case HandshakeState.AskingPeers:
                 OnQueryDone(handshake);
                 break;

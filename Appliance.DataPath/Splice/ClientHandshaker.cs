@@ -36,8 +36,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         return tcp.Has(TcpFlags.Ack) && SynCookie.TryVerify(cookies, FlowKey.Of(packet), tcp.Seq - 1u, tcp.Ack - 1u, host.WallMs / 1000, out _);
     }
 
-    /// <summary>Answers a SYN with a cookie; no state is kept.</summary>
-    public DropReason OnSyn(in Packet packet, Service service)
+    /// <summary>Answers a SYN with a cookie; no state is kept. A replayed one may have been answered by the box that died: it does not count as begun here.</summary>
+    public DropReason OnSyn(in Packet packet, Service service, bool replayed = false)
     {
         host.Statistics[Counter.SynReceived]++;
         TcpView tcp = packet.Tcp;
@@ -57,8 +57,8 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         CookieOptions agreed = CookieOptions.Of(Math.Min(mss, profile.Mss), scales, options.WindowScale, options.SackPermitted && profile.Sack, ecn, !key.Source.IsV4);
         TcpSeq a = tcp.Seq;
         if (!SynCookie.TryMake(cookies, key, a, agreed, host.WallMs / 1000, out TcpSeq b)) return DropReason.CookieExpired;
-        _answered.Add(SynHash(key, a), host.Now);
-        _begun.Add(key.Hash(Begun), host.Now);
+        if (!replayed) _answered.Add(SynHash(key, a), host.Now);
+        if (!replayed) _begun.Add(key.Hash(Begun), host.Now);
         host.Statistics[Counter.CookiesSent]++;
 
         TcpSegmentSpec answer = ToClient(key, b, a + 1, TcpFlags.Syn | TcpFlags.Ack, new ClientWindow(service, profile, scales).Promised);

@@ -1,3 +1,4 @@
+using Appliance.DataPath.Flow;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -17,7 +18,10 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     /// <summary>Both halves stand: installs the record and releases the request as soon as it may leave.</summary>
     public void Join(Handshake handshake, in BackendTerms terms)
     {
+        bool wants = handshake.Service.Acked || !handshake.IsIdempotent;
+        bool waits = wants && host.HasLivePeers;
         SpliceRecord record = BuildRecord(handshake, terms);
+        if (waits) record.Options |= SpliceOptions.Held;
         int hopServer = host.NextHop(FlowDirection.ToServer, record.Real);
         int hopClient = host.NextHop(FlowDirection.ToClient, record.Client);
         int index = -1;
@@ -34,8 +38,6 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         host.Statistics[Counter.SplicesCreated]++;
         handshake.Record = index;
         NoteClient(handshake, splices.Record(index));
-        bool wants = handshake.Service.Acked || !handshake.IsIdempotent;
-        bool waits = wants && host.HasLivePeers;
         PublishRecord(handshake, index, waits);
         if (waits)
         {
@@ -120,8 +122,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         handshake.Prefix = held.P;
         table.WritePrefix(handshake);
         handshake.Acked = owed;
-        ref RewriteEntry client = ref splices.Entry(held.ToServer);
-        (handshake.Window, handshake.ClientTsVal) = (Progress.Window(client), client.TsVal);
+        handshake.ClientTsVal = splices.Entry(held.ToServer).TsVal;
         StartDelivery(handshake);
     }
 
@@ -129,6 +130,9 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
     {
         ref SpliceRecord record = ref splices.Record(handshake.Record);
         splices.SetSlowPath(record.ToServer, slow: false);
+        SeqLock.BeginWrite(ref record.Guard);
+        record.Options &= ~SpliceOptions.Held;
+        SeqLock.EndWrite(ref record.Guard);
         handshake.RecordId = record.Id;
         int length = handshake.Ranges.Contiguous;
         NoteClient(handshake, record);
@@ -192,7 +196,9 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         ref RewriteEntry fromServer = ref splices.Entry(record.ToClient);
         bool whole = bytes == handshake.Prefix + handshake.Ranges.Contiguous;
         bool fin = whole && handshake.FinAt == handshake.Ranges.Contiguous;
-        uint window = (record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None ? handshake.Window >> record.ScaleOursServer : handshake.Window;
+        // The window that goes with this acknowledgment: an older, wider one would promise more than the client has.
+        uint window = Progress.Window(splices.Entry(record.ToServer));
+        if ((record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None) window >>= record.ScaleOursServer;
         TcpSegmentSpec spec = BackendConnector.ToServer(
             handshake, new TcpSeq(record.C) + 1u, TcpSeq.Max(new TcpSeq(record.D) + 1u, AckedByClient(record)),
             TcpFlags.Ack | TcpFlags.Psh | (fin ? TcpFlags.Fin : TcpFlags.None), (ushort)Math.Min(window, ushort.MaxValue));

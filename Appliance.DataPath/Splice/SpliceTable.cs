@@ -22,6 +22,9 @@ public enum InstallResult : byte
 
     /// <summary>One of its tuples belongs to another live connection.</summary>
     Occupied,
+
+    /// <summary>The same connection is held here, joined to another backend, or to another of its connections.</summary>
+    Conflict,
 }
 
 /// <summary>
@@ -112,7 +115,7 @@ public sealed class SpliceTable
     public InstallResult Install(in SpliceRecord record, ushort nextHopToServer, ushort nextHopToClient, long now, out int index, out ulong displaced)
     {
         displaced = 0;
-        if (_byId.TryGetValue(record.Id, out index)) return Update(index, record);
+        if (_byId.TryGetValue(record.Id, out index)) return _records.Entry(index).IsSameJoin(record) ? Update(index, record) : InstallResult.Conflict;
         FlowKey toServer = KeyToServer(record), toClient = KeyToClient(record);
         if (!Vacate(toServer, record, ref displaced) || !Vacate(toClient, record, ref displaced)) return InstallResult.Occupied;
         if (!_records.TryReserve(out index)) return InstallResult.Full;

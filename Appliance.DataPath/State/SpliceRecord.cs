@@ -45,6 +45,9 @@ public enum SpliceOptions : byte
 
     /// <summary>The record must be confirmed by a peer before request bytes are released.</summary>
     Acked = 64,
+
+    /// <summary>It has not been yet: another join of the same connection, whose request has left, goes first.</summary>
+    Held = 128,
 }
 
 /// <summary>
@@ -127,4 +130,8 @@ public struct SpliceRecord
 
     /// <summary>Local: when a peer last said that the connection moved, ns.</summary>
     public long Heard;
+
+    /// <summary>True if both join the same two halves: boxes that did not hear of each other may have joined a client to two backends.</summary>
+    public readonly bool IsSameJoin(in SpliceRecord other) =>
+        Id == other.Id && C == other.C && D == other.D && RealPort == other.RealPort && SourcePort == other.SourcePort && Real == other.Real && Source == other.Source;
 }

@@ -58,6 +58,7 @@ public enum Counter
     TimersFired,
     NewsRepeated,
     HandedOver,
+    JoinsWithdrawn,
 }
 
 /// <summary>

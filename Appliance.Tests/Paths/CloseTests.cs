@@ -205,6 +205,7 @@ public sealed class CloseTests(int workers, bool astray) : BoxTests(workers, ast
         box.Advance(62_000);
         server.Send(1, "bye", TcpFlags.Ack | TcpFlags.Fin);
         Assert.That(server.ExpectReset().Seq, Is.EqualTo(server.Received));
+        Assert.That(box.ToClient.Dequeue().Flags, Is.EqualTo(TcpFlags.Ack), "it is asked for its numbers");
         client.Send(client.Next - 1, default(ReadOnlySpan<byte>), TcpFlags.Ack | TcpFlags.Fin);
         client.ExpectReset();
         box.ExpectSilence();

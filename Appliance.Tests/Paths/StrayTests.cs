@@ -96,6 +96,30 @@ public sealed class StrayTests(int workers, bool astray) : BoxTests(workers, ast
     }
 
     [Test]
+    public void The_client_of_a_response_that_nobody_knows_is_made_to_say_its_numbers_and_reset([Values] bool v6)
+    {
+        BoxOptions options = new() { V6 = v6 };
+        ServerEnd server;
+        ClientEnd client;
+        using (BoxHarness gone = new(options))
+        {
+            client = gone.Client();
+            server = client.Splice();
+        }
+        using BoxHarness box = new(options);
+        server.Through(box).Send(1, "answer", ack: client.Next);
+        Segment reset = box.ToServer.Dequeue(), question = box.ToClient.Dequeue();
+        Assert.That((reset.Flags, reset.RawSeq), Is.EqualTo((TcpFlags.Rst, client.Isn + (uint)client.Next)));
+        Assert.That((question.Flags, question.RawAck, question.Source, question.Destination), Is.EqualTo((TcpFlags.Ack, client.Isn + (uint)client.Next, box.Virtual, box.ClientAddress)));
+        Assert.That((question.Payload.Length, question.Options.HasTimestamps, question.Options.TsEcr), Is.EqualTo((0, true, server.TsEcr)));
+        TcpEnd waits = client.Through(box);
+        waits.Send(client.Next, default(ReadOnlySpan<byte>), TcpFlags.Ack);
+        Segment end = box.ToClient.Dequeue();
+        Assert.That((end.Flags, end.RawSeq), Is.EqualTo((TcpFlags.Rst, client.PeerIsn + (uint)client.Received)));
+        box.ExpectSilence();
+    }
+
+    [Test]
     public void Frames_for_other_MACs_and_groups_are_left_to_the_host()
     {
         using BoxHarness box = new();

@@ -25,7 +25,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
 {
     public const byte KindBeat = 0, KindRecords = 1;
 
-    private const long AloneAfterNs = 300 * SimWorld.Millisecond;
+    private const long AloneAfterNs = 300 * SimWorld.Millisecond, MostLagNs = 20 * SimWorld.Millisecond;
 
     private readonly Box _box;
     private readonly BoxPlan _plan;
@@ -68,18 +68,18 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
     /// <summary>When a turn is due.</summary>
     public long NextDeadline => Math.Min(_nextBeat, _nextRecords);
 
-    /// <summary>Everybody lives, everybody's table is here, everybody has ours, and everybody is used.</summary>
-    public bool IsSettled => KnowsAll && IsInStep;
+    /// <summary>Everybody lives, everybody's table is here, everybody has ours (but for what was said a moment ago), and everybody is used.</summary>
+    public bool IsSettled(long now) => KnowsAll && IsInStep(now);
 
     private bool KnowsAll => _core.Alive == _peers && _replicator.Live == _peers && _replicator.Refilled == _peers && _core.Table == _proxies;
 
-    private bool IsInStep
+    private bool IsInStep(long now)
     {
-        get
+        foreach (byte peer in new NodeSet(_peers))
         {
-            foreach (byte peer in new NodeSet(_peers)) if (_replicator.Link(peer) is not { Waiting: < 16, ResyncPhase: ResyncPhase.Idle }) return false;
-            return true;
+            if (_replicator.Link(peer) is not { Waiting: < 16, ResyncPhase: ResyncPhase.Idle } link || link.LagNs(now) > MostLagNs) return false;
         }
+        return true;
     }
 
     /// <summary>For the evidence.</summary>

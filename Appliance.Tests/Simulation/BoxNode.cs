@@ -113,7 +113,7 @@ internal sealed class BoxNode : SimNode, IClusterWire
     }
 
     /// <summary>True if the box is alone, or knows all others alive and has their tables.</summary>
-    public bool IsSettled => IsAlive && !IsPaused && (_cluster?.IsSettled ?? _isMember);
+    public bool IsSettled => IsAlive && !IsPaused && (_cluster?.IsSettled(World.Now) ?? _isMember);
 
     /// <inheritdoc/>
     public override string ToString() => $"{Name} {(IsAlive ? IsPaused ? "paused" : "alive" : "dead")} {_cluster} handshakes {Box.Handshakes.Count} splices {Box.Splices.Count}";

@@ -1,5 +1,6 @@
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Paths;
+using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 
@@ -13,6 +14,7 @@ internal static class BoxScenarios
     {
         Name = "one box",
         Servers = 3,
+        Tls = true,
         ServerOffers = ServerOffers,
         Boxes = scenario => scenario.AddBox(new BoxNode(scenario, 0, new BoxPlan { Roles = [BoxRoles.Sharer | BoxRoles.Proxy], Services = DrawServices(scenario, ShareMode.ByFlow, acked) })),
         Finish = Finish,
@@ -23,6 +25,7 @@ internal static class BoxScenarios
     {
         Name = $"cluster {share} {(acked ? "acked" : "async")}",
         Servers = 3,
+        Tls = true,
         ServerOffers = ServerOffers,
         SinglePath = false,
         // Boxes hand frames to each other over these links: a segment crosses each up to three times.
@@ -37,13 +40,17 @@ internal static class BoxScenarios
     public static bool OneAtATime(Scenario scenario, SimNode hit) =>
         !scenario.Sync.IsPartitioned && scenario.Boxes.Concat(scenario.Spared).All(box => box is BoxNode { IsSettled: true } && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
 
-    /// <summary>Any fault at any time; notes the connections that only the box to be hit knows, which may be lost with it.</summary>
+    /// <summary>Any fault at any time; notes the connections that may be lost with the box to be hit, because no healthy one knows enough.</summary>
     public static bool Anytime(Scenario scenario, SimNode hit)
     {
         scenario.EndsMayBeLost |= !OneAtATime(scenario, hit);
         foreach (ClientApp client in scenario.Clients)
         {
-            if (!client.IsOver && Knows((BoxNode)hit, scenario, client) && !Others(scenario, hit).Any(box => Knows(box, scenario, client))) scenario.Excused.Add(client.Plan.Index);
+            Knowledge own = client.IsOver ? Knowledge.None : Of((BoxNode)hit, scenario, client);
+            if (own == Knowledge.None) continue;
+            // Once a response has passed, bytes of the request are not enough to go on with it.
+            Knowledge needed = own == Knowledge.Answered ? Knowledge.Record : Knowledge.Bytes;
+            if (!Others(scenario, hit).Any(box => Of(box, scenario, client) >= needed)) scenario.Excused.Add(client.Plan.Index);
         }
         return true;
     }
@@ -51,13 +58,31 @@ internal static class BoxScenarios
     private static IEnumerable<BoxNode> Others(Scenario scenario, SimNode hit) =>
         scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>().Where(box => box != hit && box.IsAlive && !box.IsPaused && box.Ports.TrueForAll(port => port is { IsUp: true, LosesSent: false, LosesReceived: false }));
 
-    // What a client cannot bring again: its record, or bytes that were acknowledged early.
-    private static bool Knows(BoxNode box, Scenario scenario, ClientApp client)
+    // What a box knows of a connection that its client cannot bring again.
+    private enum Knowledge
     {
-        if (!box.IsAlive) return false;
+        None,
+
+        // Request bytes that were acknowledged early.
+        Bytes,
+
+        // The record.
+        Record,
+
+        // The record, by which a response has passed.
+        Answered,
+    }
+
+    private static Knowledge Of(BoxNode box, Scenario scenario, ClientApp client)
+    {
+        if (!box.IsAlive) return Knowledge.None;
         (IpAddr address, ushort port) = scenario.Addresses.Client(client.Plan);
         FlowKey key = new(address, scenario.Addresses.Service(client.Plan.IsV6), port, scenario.Addresses.ServicePort, Packet.ProtocolTcp);
-        return box.Box.Splices.Find(key) >= 0 || box.Box.Handshakes.Find(key) is { Acked: > 0 };
+        SpliceTable splices = box.Box.Splices;
+        int entry = splices.Find(key);
+        if (entry < 0) return box.Box.Handshakes.Find(key) is { Acked: > 0 } ? Knowledge.Bytes : Knowledge.None;
+        ref SpliceRecord record = ref splices.Record(splices.Entry(entry).Record);
+        return new TcpSeq(splices.Entry(record.ToClient).SeqNext) > new TcpSeq(record.D) + 1u ? Knowledge.Answered : Knowledge.Record;
     }
 
     private static void AddCluster(Scenario scenario, ShareMode share, bool acked)
@@ -110,15 +135,18 @@ internal static class BoxScenarios
         {
             bool v6 = family == 1;
             Real[] reals = [.. Enumerable.Range(0, scenario.Servers.Count).Select(i => new Real(scenario.Addresses.Server(i, v6), scenario.Addresses.ServicePort, 1 + i))];
-            var first = new Pool(10 + family, "first", 7, routes == 0 ? reals : reals[..2], proxyFirst);
+            bool tls = TrafficPlan.IsTls(scenario.World.Seed, scenario.Options, v6);
+            bool one = routes == 0 && !tls;
+            var first = new Pool(10 + family, "first", 7, one ? reals : reals[..2], proxyFirst);
             var second = new Pool(20 + family, "second", 8, reals[1..], proxySecond);
             Route[] table = routes switch
             {
+                _ when tls => [new Route(RouteKind.Sni, "other.example"u8.ToArray(), second)],
                 0 => [],
                 1 => [new Route(RouteKind.Path, "/r/1"u8.ToArray(), second)],
                 _ => [new Route(RouteKind.Host, "other.example"u8.ToArray(), first), new Route(RouteKind.Host, "sim.example"u8.ToArray(), second)],
             };
-            services.Add(new Service(1 + family, v6 ? "W6" : "W4", scenario.Addresses.Service(v6), scenario.Addresses.ServicePort, acked, share, 40, table, routes == 0 ? [first] : [first, second]));
+            services.Add(new Service(1 + family, v6 ? "W6" : "W4", scenario.Addresses.Service(v6), scenario.Addresses.ServicePort, acked, share, 40, table, one ? [first] : [first, second]));
         }
         return new ServiceTable(services);
     }

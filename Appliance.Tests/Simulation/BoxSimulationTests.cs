@@ -12,13 +12,13 @@ public class BoxSimulationTests
     [Test]
     public void Every_byte_arrives_through_one_box_over_clean_links()
     {
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, BoxScenarios.Alone() with { Name = "one box, clean", External = Clean, Internal = Clean }));
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), BoxScenarios.Alone() with { Name = "one box, clean", External = Clean, Internal = Clean }));
     }
 
     [Test]
     public void Every_byte_arrives_through_one_box()
     {
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), 1, BoxScenarios.Alone()));
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), BoxScenarios.Alone()));
     }
 
     [TestCase(ShareMode.ByFlow, true)]
@@ -27,22 +27,20 @@ public class BoxSimulationTests
     [TestCase(ShareMode.ByPacket, false)]
     public void Every_byte_arrives_through_several_boxes(ShareMode share, bool acked)
     {
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, BoxScenarios.Cluster(share, acked)));
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), BoxScenarios.Cluster(share, acked)));
     }
 
     /// <summary>
     /// The next fault comes when all boxes hold each other's records again: every byte once and in order, no reset,
     /// nothing left behind, and every fault has met every state.
     /// </summary>
-    [TestCase(100)]
+    [TestCase(200)]
     public void Boxes_die_one_at_a_time(int seedsEach)
     {
         var all = new ScenarioSummary();
         foreach ((ShareMode share, bool acked) in Variants)
         {
-            // Without confirmation a box may die before any other has heard of a connection: that one alone may be lost.
-            Func<Scenario, SimNode, bool> mayHit = acked ? BoxScenarios.OneAtATime : (scenario, box) => BoxScenarios.OneAtATime(scenario, box) && BoxScenarios.Anytime(scenario, box);
-            ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(seedsEach), 1, Deaths(share, acked, "one death at a time", mayHit), all.Coverage);
+            ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(seedsEach), OneDeathAtATime(share, acked), all.Coverage);
             if (acked) SimulationAssert.AllComplete(summary);
             else SimulationAssert.NoneLostNeedlessly(summary);
             all.Results.AddRange(summary.Results);
@@ -50,32 +48,39 @@ public class BoxSimulationTests
         TestContext.Out.WriteLine(all.Coverage.Table());
         if (ScenarioRunner.IsReplay) return;
         TestContext.Out.WriteLine($"faults a seed: {all.Results.Min(r => r.FaultsFired)} to {all.Results.Max(r => r.FaultsFired)}");
-        Assert.That(all.Results.Average(r => r.FaultsFired), Is.GreaterThan(3));
+        Assert.That(all.Results.Min(r => r.FaultsFired), Is.GreaterThanOrEqualTo(3));
         foreach (string state in BoxStates.Required)
         {
             foreach (FaultKind kind in Enum.GetValues<FaultKind>()) Assert.That(all.Coverage[state, kind], Is.Positive, $"{kind} in {state}");
         }
     }
 
-    /// <summary>Explicit until it passes (about one connection in 300 is reset that a survivor knew). Faults at any time, several at once: only what no box knew that was left may be lost; never a wrong byte, never a request twice.</summary>
-    [Explicit]
+    /// <summary>Faults at any time, several at once: only what no healthy box knew that was left may be lost; never a wrong byte, never a request twice.</summary>
     [TestCase(ShareMode.ByFlow, true)]
     [TestCase(ShareMode.ByFlow, false)]
     [TestCase(ShareMode.ByPacket, true)]
     [TestCase(ShareMode.ByPacket, false)]
     public void Boxes_die_at_any_time(ShareMode share, bool acked)
     {
-        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, Deaths(share, acked, "deaths at any time", BoxScenarios.Anytime) with { JudgesOrder = false });
+        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), DeathsAtAnyTime(share, acked));
         TestContext.Out.WriteLine(summary.Coverage.Table());
+        if (!ScenarioRunner.IsReplay) Assert.That(summary.Results.Min(r => r.FaultsFired), Is.GreaterThanOrEqualTo(3));
         SimulationAssert.NoneLostNeedlessly(summary);
     }
 
     private static readonly (ShareMode Share, bool Acked)[] Variants = [(ShareMode.ByFlow, true), (ShareMode.ByFlow, false), (ShareMode.ByPacket, true), (ShareMode.ByPacket, false)];
 
+    // Without confirmation a box may die before any other has heard of a connection: that one alone may be lost.
+    private static ScenarioOptions OneDeathAtATime(ShareMode share, bool acked) => Deaths(share, acked, "one death at a time", acked
+        ? BoxScenarios.OneAtATime
+        : (scenario, box) => BoxScenarios.OneAtATime(scenario, box) && BoxScenarios.Anytime(scenario, box));
+
+    private static ScenarioOptions DeathsAtAnyTime(ShareMode share, bool acked) => Deaths(share, acked, "deaths at any time", BoxScenarios.Anytime) with { JudgesOrder = false };
+
     private static ScenarioOptions Deaths(ShareMode share, bool acked, string name, Func<Scenario, SimNode, bool> mayHit) => BoxScenarios.Cluster(share, acked) with
     {
         Name = $"{name}, {share}, {(acked ? "acked" : "async")}",
-        Faults = 8,
+        Faults = 9,
         FaultStates = BoxStates.Required,
         MayHit = mayHit,
         StartSpreadNs = 3 * SimWorld.Second,

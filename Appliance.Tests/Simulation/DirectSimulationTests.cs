@@ -11,7 +11,7 @@ public class DirectSimulationTests
     [Test]
     public void Every_byte_arrives_once_and_in_order_over_bad_links()
     {
-        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(300), 1, Options);
+        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(300), Options);
         SimulationAssert.AllComplete(summary);
     }
 

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 using System.Text;
+using Appliance.Tests.Splice;
 
 namespace Appliance.Tests.Simulation;
 
@@ -68,6 +69,13 @@ internal sealed class RequestPlan
         string.Create(CultureInfo.InvariantCulture, $"{method} /r/{id} HTTP/1.1\r\nHost: sim.example\r\n") +
         (padding > 0 ? $"X-Padding: {new string('p', padding)}\r\n" : "") +
         (bodyLength > 0 ? string.Create(CultureInfo.InvariantCulture, $"Content-Length: {bodyLength}\r\n") : "") + "\r\n");
+
+    /// <summary>A ClientHello over records of <paramref name="recordSize"/> bytes; what follows it at once, if that may not run twice, is early data.</summary>
+    public static byte[] MakeHello(string name, int keyShare, int recordSize, bool earlyData)
+    {
+        byte[][] extensions = [ClientHelloTests.Extension(0x0a0a), ClientHelloTests.Extension(51, new byte[keyShare]), ClientHelloTests.Sni(name), ClientHelloTests.Extension(43, 2, 3, 4)];
+        return ClientHelloTests.Records(ClientHelloTests.Message(earlyData ? [.. extensions, ClientHelloTests.Extension(42)] : extensions), recordSize);
+    }
 
     public static byte[] MakeResponseHead(int id, int length) => Encoding.ASCII.GetBytes(
         string.Create(CultureInfo.InvariantCulture, $"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nX-Id: {id}\r\n\r\n"));
@@ -164,13 +172,17 @@ internal sealed class TrafficPlan
         return new TrafficPlan { Connections = connections };
     }
 
+    /// <summary>True if the clients of an address family speak TLS in this seed: every fourth seed those of IPv4, every fourth those of IPv6.</summary>
+    public static bool IsTls(ulong seed, ScenarioOptions options, bool v6) => options.Tls && SimRandom.Hash(seed ^ 0x715) % 4 == (v6 ? 1ul : 0ul);
+
     private static ConnectionPlan DrawConnection(SimRandom random, ulong seed, int index, ScenarioOptions options)
     {
         bool v6 = random.Below(100) < options.Ipv6Percent;
         var close = (CloseKind)random.Below(7);
         if (!options.Aborts && close is CloseKind.ClientAborts or CloseKind.ServerAborts) close = CloseKind.ClientCloses;
         var requests = new RequestPlan[close == CloseKind.Idle ? 0 : random.Below(3) == 0 ? random.Between(2, 4) : 1];
-        for (int i = 0; i < requests.Length; i++) requests[i] = DrawRequest(random, (index * 1000) + i, i == requests.Length - 1 ? close : CloseKind.Idle, options);
+        bool tls = IsTls(seed, options, v6);
+        for (int i = 0; i < requests.Length; i++) requests[i] = DrawRequest(random, (index * 1000) + i, i == requests.Length - 1 ? close : CloseKind.Idle, options, tls && i == 0);
         bool slow = random.Below(8) == 0;
         return new ConnectionPlan
         {
@@ -188,12 +200,13 @@ internal sealed class TrafficPlan
         };
     }
 
-    private static RequestPlan DrawRequest(SimRandom random, int id, CloseKind close, ScenarioOptions options)
+    private static RequestPlan DrawRequest(SimRandom random, int id, CloseKind close, ScenarioOptions options, bool hello)
     {
         string method = random.Below(4) switch { 0 => "POST", 1 => "PUT", _ => "GET" };
         int body = method == "GET" ? 0 : DrawSize(random, options.MaxBody);
         int response = DrawSize(random, options.MaxResponse);
         byte[] head = RequestPlan.MakeHead(id, method, body, random.Below(4) == 0 ? random.Between(1, 3000) : random.Between(0, 60));
+        if (hello) head = [.. RequestPlan.MakeHello(random.Below(2) == 0 ? "sim.example" : "other.example", random.Between(32, 1216), random.Below(3) switch { 0 => 40, 1 => 500, _ => 16384 }, method == "POST"), .. head];
         byte[] responseHead = RequestPlan.MakeResponseHead(id, response);
         int pieces = random.Below(3) switch { 0 => 1, 1 => random.Between(2, 5), _ => random.Between(2, 30) };
         var sizes = new int[pieces];

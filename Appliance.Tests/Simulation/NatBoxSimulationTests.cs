@@ -14,25 +14,25 @@ public class NatBoxSimulationTests
     [Test]
     public void Every_byte_arrives_through_a_box()
     {
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(300), 1, Options));
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(300), Options));
     }
 
     [Test]
     public void Super_frames_and_partial_checksums_arrive_through_a_box()
     {
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(100), 1, Options with { Name = "nat offloads", Offloads = true, Corruption = false }));
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(100), Options with { Name = "nat offloads", Offloads = true, Corruption = false }));
     }
 
     [Test]
     public void Jumbo_frames_arrive_through_a_box()
     {
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), 1, Options with { Name = "nat jumbo", Mtu = 9000 }));
+        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(50), Options with { Name = "nat jumbo", Mtu = 9000 }));
     }
 
     [Test]
     public void A_stateless_box_may_pause_restart_and_lose_its_links_in_any_state()
     {
-        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), 1, Options with
+        ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), Options with
         {
             Name = "nat faults",
             Faults = 3,

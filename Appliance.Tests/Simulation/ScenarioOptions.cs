@@ -31,6 +31,9 @@ internal sealed record ScenarioOptions
 
     public int Ipv6Percent { get; init; } = 25;
 
+    /// <summary>In half of the seeds the clients of one address family begin with a ClientHello.</summary>
+    public bool Tls { get; init; }
+
     public int MaxBody { get; init; } = 60_000;
 
     public int MaxResponse { get; init; } = 200_000;

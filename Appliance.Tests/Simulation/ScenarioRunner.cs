@@ -79,13 +79,16 @@ internal sealed class ScenarioSummary
 }
 
 /// <summary>
-/// Runs seeds. APPLIANCE_SIM_SEEDS sets the number of seeds, APPLIANCE_SIM_SEED replays a single one with a line per
+/// Runs seeds. APPLIANCE_SIM_SEEDS sets the number of seeds, APPLIANCE_SIM_FIRST the first of them, APPLIANCE_SIM_SEED replays a single one with a line per
 /// delivered frame on standard output.
 /// </summary>
 internal static class ScenarioRunner
 {
     /// <summary>Number of seeds to run: the environment's, else <paramref name="usual"/>.</summary>
     public static int Seeds(int usual) => int.TryParse(Environment.GetEnvironmentVariable("APPLIANCE_SIM_SEEDS"), CultureInfo.InvariantCulture, out int n) ? n : usual;
+
+    /// <summary>The first seed to run: the environment's, else 1.</summary>
+    public static ulong First => ulong.TryParse(Environment.GetEnvironmentVariable("APPLIANCE_SIM_FIRST"), CultureInfo.InvariantCulture, out ulong n) ? n : 1;
 
     /// <summary>True if a single seed is run again.</summary>
     public static bool IsReplay => Environment.GetEnvironmentVariable("APPLIANCE_SIM_SEED") is not null;
@@ -94,9 +97,10 @@ internal static class ScenarioRunner
     public static ScenarioResult Run(ulong seed, ScenarioOptions options, FaultCoverage? coverage = null, TextWriter? log = null) =>
         new Scenario(seed, options, coverage ?? new FaultCoverage(), log).Run();
 
-    /// <summary>Seeds <paramref name="first"/>.. on two threads, or the one that the environment names, with a trace.</summary>
-    public static ScenarioSummary RunAll(int count, ulong first, ScenarioOptions options, FaultCoverage? coverage = null)
+    /// <summary>Seeds <see cref="First"/>.. on two threads, or the one that the environment names, with a trace.</summary>
+    public static ScenarioSummary RunAll(int count, ScenarioOptions options, FaultCoverage? coverage = null)
     {
+        ulong first = First;
         var summary = new ScenarioSummary { Coverage = coverage ?? new FaultCoverage() };
         if (ulong.TryParse(Environment.GetEnvironmentVariable("APPLIANCE_SIM_SEED"), CultureInfo.InvariantCulture, out ulong only))
         {
