@@ -181,6 +181,9 @@ public sealed class ProxyPath(Box box) : IDisposable
     private void AskClient(in FlowKey key, in TcpView tcp)
     {
         if (box.Services.FindByReal(key.Source, key.SourcePort) is not { } service || !tcp.Has(TcpFlags.Ack)) return;
+        // A backend that was tried and left says nothing of the connection that the client has.
+        FlowKey client = new(key.Destination, service.Address, key.DestinationPort, service.Port, Packet.ProtocolTcp);
+        if (box.Splices.Find(client) >= 0 || box.Handshakes.Find(client) is not null) return;
         if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out _)) return;
         TcpSegmentSpec question = new()
         {
