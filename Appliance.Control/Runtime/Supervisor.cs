@@ -125,6 +125,16 @@ public sealed class Supervisor : IDisposable
         if (_stop) _log.Info(Component, "stopped");
     }
 
-    private void WriteState() =>
-        _directory.Write(new RunState(Environment.ProcessId, _engine.Pid, _standby.Pid, _manager.Pid, _since, new RestartCounts(_engine.Restarts, _manager.Restarts)));
+    // For whoever looks: a run directory that is full or gone is no reason to end.
+    private void WriteState()
+    {
+        try
+        {
+            _directory.Write(new RunState(Environment.ProcessId, _engine.Pid, _standby.Pid, _manager.Pid, _since, new RestartCounts(_engine.Restarts, _manager.Restarts)));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            _log.Warning(Component, "state-not-written", e.Message);
+        }
+    }
 }

@@ -225,6 +225,12 @@ public sealed class PeerMessages
         if (handshake is null)
         {
             if (_box.Services.Find(key.Destination, key.DestinationPort) is not { } service) return;
+            // Half of the room is for this box's own: whoever opens and drops connections elsewhere must not close the door here.
+            if (_box.Handshakes.Count * 2 >= _box.Config.Handshakes)
+            {
+                _box.Statistics.Drop(DropReason.HeadBuffersExhausted);
+                return;
+            }
             handshake = _box.Handshakes.Begin(key, service, CookieOptions.Unpack(command.CookieOptions), a, b, _box.Now, out DropReason reason);
             if (handshake is null)
             {

@@ -13,6 +13,9 @@ public sealed class CloseTracker
 {
     private const long TimeWaitNs = 60_000_000_000, ResetNs = 10_000_000_000, MinTimeWaitNs = 1_000_000_000;
 
+    // Before the receiver of a reset has named its window.
+    private const uint SmallestWindow = ushort.MaxValue;
+
     private readonly ISpliceHost _host;
     private readonly SpliceTable _splices;
     private readonly Expiry _timeWait;
@@ -56,7 +59,9 @@ public sealed class CloseTracker
         ref RewriteEntry other = ref _splices.Entry(direction == FlowDirection.ToServer ? record.ToClient : record.ToServer);
         // What the receiver expects next is what it acknowledged last, in this direction's space.
         TcpSeq expected = new TcpSeq(other.AckSeen) + other.AckDelta;
-        if (seq != expected && seq != new TcpSeq(same.SeqNext)) return;
+        // Behind bytes that it has not acknowledged yet it counts too, but only in its window: whatever was seen to come from the sender may be anybody's.
+        TcpSeq edge = TcpSeq.Max(new TcpSeq(other.RightEdge), new TcpSeq(other.AckSeen) + SmallestWindow) + other.AckDelta;
+        if (seq != expected && (seq != new TcpSeq(same.SeqNext) || !seq.IsWithin(expected, edge))) return;
         _host.Statistics[Counter.SplicesReset]++;
         Move(index, SpliceState.Reset);
     }

@@ -230,6 +230,22 @@ public sealed class CloseTests(int workers, bool astray) : BoxTests(workers, ast
     }
 
     [Test]
+    public void Forged_bytes_and_a_reset_behind_them_end_nothing([Values(100_000, int.MaxValue, -5000)] int off)
+    {
+        using BoxHarness box = new();
+        ClientEnd client = box.Client();
+        ServerEnd server = client.Splice();
+        server.Ack(client.Next);
+        client.Expect();
+        client.MayShrink = true;
+        client.Send(client.Next + off, "x");
+        client.Send(client.Next + off + 1, "", TcpFlags.Rst);
+        box.ToServer.Clear();
+        box.Advance(15_000);
+        Assert.That(StateOf(box), Is.EqualTo(SpliceState.Established));
+    }
+
+    [Test]
     public void An_inexact_reset_passes_and_ends_nothing([Values(-50, 50, 5_000_000)] int off)
     {
         using BoxHarness box = new();

@@ -65,15 +65,21 @@ public class BoxSimulationTests
         ScenarioSummary summary = ScenarioRunner.RunAll(ScenarioRunner.Seeds(200), DeathsAtAnyTime(share, acked));
         TestContext.Out.WriteLine(summary.Coverage.Table());
         if (!ScenarioRunner.IsReplay) Assert.That(summary.Results.Min(r => r.FaultsFired), Is.GreaterThanOrEqualTo(3));
-        SimulationAssert.NoneLostNeedlessly(summary);
+        SimulationAssert.NoneLostNeedlessly(summary, needless: summary.Results.Sum(r => r.Connections) / ConnectionsPerNeedless);
     }
+
+    // Two boxes that cannot hear each other, one of which was away, may both join a client to the same server (docs/limits.md).
+    private const int ConnectionsPerNeedless = 4000;
 
     private static readonly (ShareMode Share, bool Acked)[] Variants = [(ShareMode.ByFlow, true), (ShareMode.ByFlow, false), (ShareMode.ByPacket, true), (ShareMode.ByPacket, false)];
 
     // Without confirmation a box may die before any other has heard of a connection: that one alone may be lost.
     private static ScenarioOptions OneDeathAtATime(ShareMode share, bool acked) => Deaths(share, acked, "one death at a time", acked
         ? BoxScenarios.OneAtATime
-        : (scenario, box) => BoxScenarios.OneAtATime(scenario, box) && BoxScenarios.Anytime(scenario, box));
+        : (scenario, box) => BoxScenarios.OneAtATime(scenario, box) && BoxScenarios.Anytime(scenario, box)) with
+    {
+        JudgesOrder = acked,
+    };
 
     private static ScenarioOptions DeathsAtAnyTime(ShareMode share, bool acked) => Deaths(share, acked, "deaths at any time", BoxScenarios.Anytime) with { JudgesOrder = false };
 

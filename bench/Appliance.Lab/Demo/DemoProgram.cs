@@ -11,6 +11,8 @@ internal static class DemoProgram
     {
         directory ??= Path.Combine(Path.GetTempPath(), "appliance-demo", DateTime.Now.ToString("yyyyMMdd-HHmmss", CultureInfo.InvariantCulture));
         string rate = plan.ClientMbit.ToString(CultureInfo.InvariantCulture) + "mbit";
+        // Before anything is built: a name that cannot be written is said at once.
+        using StreamWriter? document = json is null ? null : Create(json);
         DemoResult result;
         await using (var lab = LabNetwork.Create(directory))
         {
@@ -27,12 +29,24 @@ internal static class DemoProgram
             }
             PrintTable(result, terminal);
         }
-        if (json is not null)
+        if (document is not null)
         {
-            await File.WriteAllTextAsync(json, result.ToJson() + "\n").ConfigureAwait(false);
+            await document.WriteLineAsync(result.ToJson()).ConfigureAwait(false);
         }
         PrintNext(result, directory, contrast);
         return contrast || (result.Broken == 0 && result.MismatchedBytes == 0 && result.Sha256Verified == result.Transfers) ? 0 : 1;
+    }
+
+    private static StreamWriter Create(string file)
+    {
+        try
+        {
+            return new StreamWriter(file);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            throw new CommandFailedException($"--json {file}: {e.Message}", e);
+        }
     }
 
     private static void PrintTable(DemoResult result, bool terminal)

@@ -62,6 +62,9 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>True once a signal has asked this program to end: whatever fails from then on fails because its lab is being removed.</summary>
+    public static bool WasInterrupted { get; private set; }
+
     /// <summary>Declares a host.</summary>
     public Host AddHost(string name)
     {
@@ -183,7 +186,11 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         }
         foreach (var signal in (PosixSignal[])[PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT])
         {
-            Signals.Add(PosixSignalRegistration.Create(signal, _ => DisposeAll()));
+            Signals.Add(PosixSignalRegistration.Create(signal, _ =>
+            {
+                WasInterrupted = true;
+                DisposeAll();
+            }));
         }
         AppDomain.CurrentDomain.ProcessExit += (_, _) => DisposeAll();
     }
