@@ -200,9 +200,9 @@ public sealed class AfPacketPortTests
     [Test]
     public void What_cannot_be_opened_is_said_in_a_sentence()
     {
-        PortException missing = Assert.Throws<PortException>(() => AfPacketPort.Open("ports-none", new MacFilter([])));
+        PortException missing = Assert.Throws<PortException>(() => AfPacketPort.Open("ports-none", new MacFilter([])))!;
         Assert.That(missing.Message, Is.EqualTo("ports-none: there is no such network interface."));
-        PortException loopback = Assert.Throws<PortException>(() => AfPacketPort.Open("a name that is far too long", new MacFilter([])));
+        PortException loopback = Assert.Throws<PortException>(() => AfPacketPort.Open("a name that is far too long", new MacFilter([])))!;
         Assert.That(loopback.Message, Does.EndWith("there is no such network interface."));
     }
 
