@@ -47,8 +47,10 @@ public class BoxSimulationTests
         }
         TestContext.Out.WriteLine(all.Coverage.Table());
         if (ScenarioRunner.IsReplay) return;
-        TestContext.Out.WriteLine($"faults a seed: {all.Results.Min(r => r.FaultsFired)} to {all.Results.Max(r => r.FaultsFired)}");
-        Assert.That(all.Results.Min(r => r.FaultsFired), Is.GreaterThanOrEqualTo(3));
+        int few = all.Results.Count(r => r.FaultsFired < 3);
+        TestContext.Out.WriteLine($"faults a seed: {all.Results.Min(r => r.FaultsFired)} to {all.Results.Max(r => r.FaultsFired)}, fewer than 3 in {few}");
+        // A fault that never finds all boxes in step is put off beyond the end.
+        Assert.That(few, Is.LessThanOrEqualTo(all.Results.Count / 100));
         foreach (string state in BoxStates.Required)
         {
             foreach (FaultKind kind in Enum.GetValues<FaultKind>()) Assert.That(all.Coverage[state, kind], Is.Positive, $"{kind} in {state}");
