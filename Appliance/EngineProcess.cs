@@ -15,7 +15,7 @@ public static class EngineProcess
     /// <summary>Name of the hidden command.</summary>
     public const string Command = "engine";
 
-    private static readonly TimeSpan LeaveGrace = TimeSpan.FromMilliseconds(200);
+    private static readonly TimeSpan LeaveGrace = TimeSpan.FromMilliseconds(200), LinkPatience = TimeSpan.FromMilliseconds(100);
 
     /// <summary>Runs until SIGTERM; as a standby it waits for a call first. Returns an exit code.</summary>
     public static int Run(string configurationFile, string runDirectory, bool standby, TextWriter error)
@@ -27,6 +27,8 @@ public static class EngineProcess
         using ManualResetEventSlim stop = new();
         using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, context => Stop(context, stop));
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => Stop(context, stop));
+        // In the place of one that ran: what is missing now was there, and is waited for. At the first start the supervisor says what is missing.
+        if (earlier is not null && !WaitForLinks(compiled.Box, stop, error)) return ExitCodes.Ok;
         try
         {
             using EngineHost engine = new(compiled, key, Clock.WallMs);
@@ -52,6 +54,20 @@ public static class EngineProcess
         KeyFileResult? keyFile = compiled.Box.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
         key = keyFile?.Key ?? new ClusterKey(System.Security.Cryptography.RandomNumberGenerator.GetBytes(ClusterKey.Length), null);
         return keyFile?.Error;
+    }
+
+    private static bool WaitForLinks(BoxSettings settings, ManualResetEventSlim stop, TextWriter error)
+    {
+        foreach (string name in (string[])[settings.External.InterfaceName, settings.Internal.InterfaceName])
+        {
+            if (LinkInfo.Exists(name)) continue;
+            error.WriteLine($"appliance: {name}: there is no such network interface; the engine waits for it.");
+            while (!LinkInfo.Exists(name))
+            {
+                if (stop.Wait(LinkPatience)) return false;
+            }
+        }
+        return true;
     }
 
     private static int Fail(TextWriter error, string sentence)

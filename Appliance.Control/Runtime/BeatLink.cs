@@ -13,14 +13,14 @@ public sealed class BeatLink : IBeatLink
     private static readonly MacAddress Group = new(0x0300_0000_88b5);
 
     private readonly RawLinkSocket _socket;
-    private readonly MacAddress[] _macs;
+    private readonly BoxLink _link;
     private readonly byte[] _frame = new byte[1600];
 
     /// <summary>Opens a socket on the link's interface.</summary>
     /// <exception cref="PortException">The interface or the privilege is missing.</exception>
     public BeatLink(BoxLink link)
     {
-        _macs = link.Macs;
+        _link = link;
         _socket = RawLinkSocket.Open(link.InterfaceName, MacFilter.BeatEtherType, [Group]);
     }
 
@@ -32,12 +32,16 @@ public sealed class BeatLink : IBeatLink
     {
         Span<byte> frame = _frame;
         Group.Write(frame);
-        _macs[sourceKind].Write(frame[6..]);
+        _link.Macs[sourceKind].Write(frame[6..]);
         frame[12] = MacFilter.BeatEtherType >> 8;
         frame[13] = MacFilter.BeatEtherType & 255;
         datagram.CopyTo(frame[HeaderLength..]);
         _socket.Send(frame[..(HeaderLength + datagram.Length)]);
     }
+
+    /// <summary>Opens a new interface of the same name; from any thread.</summary>
+    /// <exception cref="PortException">There is none.</exception>
+    public void Reopen() => _socket.Reopen(_link.InterfaceName, MacFilter.BeatEtherType, [Group]);
 
     /// <inheritdoc/>
     public int Receive(Span<byte> datagram)

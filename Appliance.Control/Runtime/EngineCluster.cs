@@ -9,7 +9,7 @@ namespace Appliance.Control.Runtime;
 
 /// <summary>
 /// The engine's part of the cluster: threads of liveness and replication if there are peers; if
-/// there are none, a membership of one and a clock for the cookie keys.
+/// there are none, a membership of one and a clock for the cookie keys. In both cases a thread that follows the links.
 /// </summary>
 public sealed class EngineCluster : IDisposable
 {
@@ -18,6 +18,7 @@ public sealed class EngineCluster : IDisposable
     private readonly EngineStatus _status;
     private readonly ReplicationThread? _replication;
     private readonly LivenessThread? _liveness;
+    private readonly LinkThread _links;
     private Timer? _cookies;
 
     /// <summary>Opens what the threads need; <see cref="Start"/> starts them.</summary>
@@ -26,11 +27,12 @@ public sealed class EngineCluster : IDisposable
         _settings = settings;
         _workers = workers;
         _status = status;
+        _links = new LinkThread(settings, workers, status, report);
         if (settings.Peers.IsEmpty) return;
         ClusterKeys keys = new(key.Current, key.Next ?? []);
         Incarnation me = Incarnation.Create();
         _replication = new ReplicationThread(settings, keys, me, workers, status, report);
-        _liveness = new LivenessThread(settings, keys, me, workers, _replication, status, report);
+        _liveness = new LivenessThread(settings, keys, me, workers, _replication, _links, status, report);
     }
 
     /// <summary>Starts the threads.</summary>
@@ -38,6 +40,7 @@ public sealed class EngineCluster : IDisposable
     {
         _replication?.Start();
         _liveness?.Start();
+        _links.Start();
     }
 
     /// <summary>Backends were asked and the paths are warm: the box may be counted as usable.</summary>
@@ -79,6 +82,7 @@ public sealed class EngineCluster : IDisposable
     public void Dispose()
     {
         _cookies?.Dispose();
+        _links.Dispose();
         _liveness?.Dispose();
         _replication?.Dispose();
     }

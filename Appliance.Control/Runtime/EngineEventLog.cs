@@ -32,6 +32,8 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
             EngineEventKind.NodeListDiffers => ("the peer has another list of boxes and is not used: give all boxes the same list", [peer]),
             EngineEventKind.CarrierDown => ("the interface is down or has lost its carrier", [link]),
             EngineEventKind.CarrierUp => (null, [link]),
+            EngineEventKind.LinkGone => ("there is no interface of this name any more; it is opened again when there is one", [link, ("interface", Interface(e.Link))]),
+            EngineEventKind.LinkReopened => (null, [link, ("interface", Interface(e.Link))]),
             _ => e.Node < settings.Nodes.Length && e.Node != settings.Node ? (null, [peer]) : ((string?)null, Array.Empty<(string, object?)>()),
         };
         if (nowWallMs - e.WallMs > LateMs)
@@ -45,6 +47,8 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
     public void WriteLost(ulong lost) => log.Warning(Component, "events-lost", "the manager was away or too slow; the tables are complete, the log is not", ("events", lost));
 
     private string Name(byte node) => node < settings.Nodes.Length ? settings.Nodes[node] : "none";
+
+    private string Interface(byte link) => (link == (byte)LinkRole.External ? settings.External : settings.Internal).InterfaceName;
 
     private string Names(ulong set) => set == 0 ? "none" : string.Join(' ', Enumerable.Range(0, settings.Nodes.Length).Where(n => (set >> n & 1) != 0).Select(n => settings.Nodes[n]));
 }

@@ -35,6 +35,9 @@ public struct EngineHeader
     /// <summary>Membership version, usable proxies, live boxes.</summary>
     public long MembershipVersion, Usable, Live;
 
+    /// <summary>What carries the traffic links (<see cref="Runtime.LinkState"/>).</summary>
+    public long ExternalLink, InternalLink;
+
     /// <summary>Bytes of the managed heap that each thread has allocated since it started: liveness, replication (a worker's: <see cref="WorkerStatus.Allocated"/>).</summary>
     public long LivenessAllocated, ReplicationAllocated;
 }
@@ -117,6 +120,9 @@ public sealed class EngineStatus(nint address, int workers)
 
     /// <summary>The header.</summary>
     public ref EngineHeader Header => ref MemoryNative.Ref<EngineHeader>(address);
+
+    /// <summary>What carries a traffic link (<see cref="Runtime.LinkState"/>).</summary>
+    public ref long LinkState(LinkRole role) => ref role == LinkRole.External ? ref Header.ExternalLink : ref Header.InternalLink;
 
     /// <summary>Peers' datagrams rejected, by <see cref="RejectReason"/>: beats, written by the liveness thread.</summary>
     public Span<long> RejectedBeats => MemoryMarshal.CreateSpan(ref MemoryNative.Ref<long>(address + RejectedAt), RejectReasons.Count);

@@ -27,6 +27,9 @@ public sealed class EngineWorker : IDisposable
         group.SetWake(number, Thread.Wake);
     }
 
+    /// <summary>Its ports by link role.</summary>
+    public IReadOnlyList<FramePort> Ports => _ports;
+
     /// <summary>Its part of the data path.</summary>
     public Box Box { get; }
 
@@ -127,6 +130,9 @@ public sealed class EngineWorkers : IDisposable
 
     /// <summary>Cookie keys of the present time; at least once a minute, off the packet path.</summary>
     public void PrepareCookies() => _group.Cookies.Prepare(Clock.WallMs / 1000);
+
+    /// <summary>The ports on a link, one of each worker.</summary>
+    public AfPacketPort[] PortsOn(LinkRole link) => [.. _workers.Select(w => (AfPacketPort)w.Ports[(int)link])];
 
     /// <summary>Starts all; <paramref name="eventsWaiting"/> is called after a cycle that left messages for replication.</summary>
     public void Start(Action eventsWaiting)

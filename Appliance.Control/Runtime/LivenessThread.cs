@@ -19,14 +19,13 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private readonly BoxSettings _settings;
     private readonly EngineWorkers _workers;
     private readonly ReplicationThread _replication;
+    private readonly LinkThread _carriers;
     private readonly EngineStatus _status;
     private readonly EngineEventRing _report;
     private readonly LivenessCore _core;
     private readonly LivenessBridge _bridge;
     private readonly BeatLink[] _links;
-    private readonly int[] _interfaces;
     private readonly UdpPeerSocket _sync;
-    private readonly LinkMonitor _monitor = new();
     private readonly DeathBell _bell;
     private readonly SpscQueue<(byte Node, ulong Incarnation)> _told = new(256);
     private readonly Lock _tellers = new();
@@ -34,6 +33,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private readonly Thread _thread;
     private readonly ulong _peers;
     private readonly long _started = Clock.Now;
+    private readonly bool[] _isUp = [true, true];
     private int _beatKind;
     private ulong _live = ulong.MaxValue;
     private ulong _strangers;
@@ -41,11 +41,12 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
 
     /// <summary>Opens all sockets.</summary>
     public LivenessThread(
-        BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, ReplicationThread replication, EngineStatus status, EngineEventRing report)
+        BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, ReplicationThread replication, LinkThread carriers, EngineStatus status, EngineEventRing report)
     {
         _settings = settings;
         _workers = workers;
         _replication = replication;
+        _carriers = carriers;
         _status = status;
         _report = report;
         _sync = new UdpPeerSocket(settings.SyncAddress, BeatPort);
@@ -55,7 +56,6 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             _sync.AddPeer(peer.Id, peer.Address, BeatPort);
         }
         _links = [new BeatLink(settings.External), new BeatLink(settings.Internal)];
-        _interfaces = [LinkInfo.Query(settings.External.InterfaceName).Index, LinkInfo.Query(settings.Internal.InterfaceName).Index];
         LivenessOptions options = new()
         {
             Self = settings.Node,
@@ -68,7 +68,9 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         _bridge = new LivenessBridge(_core, settings.Node, workers.Memberships, workers.FromLiveness) { Reported = OnReport };
         _bell = new DeathBell(settings.Node, _peers, me, keys, settings.SyncAddress, BellPort, Told);
         foreach (PeerBox peer in settings.Peers) _bell.AddPeer(peer.Id, peer.Address, BellPort);
-        _waiter = new Waiter([_links[0].PollHandle, _links[1].PollHandle, _sync.PollHandle, _monitor.Handle]);
+        _waiter = new Waiter([_links[0].PollHandle, _links[1].PollHandle, _sync.PollHandle]);
+        carriers.ReopenBeats = link => _links[link].Reopen();
+        carriers.LinksChanged = _waiter.Wake;
         _thread = new Thread(Run) { Name = "liveness", IsBackground = true, Priority = ThreadPriority.Highest };
     }
 
@@ -106,7 +108,6 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         _waiter.Dispose();
         foreach (BeatLink link in _links) link.Dispose();
         _sync.Dispose();
-        _monitor.Dispose();
         _core.Dispose();
     }
 
@@ -125,7 +126,6 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         SchedulingNative.RunSoon(SchedulingNative.Liveness);
         byte[] datagram = new byte[2048];
         long factorsAt = 0, cookiesAt = 0;
-        ReadCarriers();
         while (!_stop)
         {
             long now = Clock.Now;
@@ -197,23 +197,13 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
 
     private void TakeCarriers(long now)
     {
-        while (_monitor.TryRead(out LinkEvent change))
+        for (int link = 0; link < _links.Length; link++)
         {
-            int link = Array.IndexOf(_interfaces, change.Index);
-            if (link < 0) continue;
-            bool up = change.IsUp && change.HasCarrier && !change.IsRemoved;
+            bool up = _carriers.IsUp(link);
+            if (up == _isUp[link]) continue;
+            _isUp[link] = up;
             _core.SetCarrier((byte)link, up, now);
-            _report.Report(up ? EngineEventKind.CarrierUp : EngineEventKind.CarrierDown, link: (byte)link);
         }
-        if (!_monitor.Overrun) return;
-        _monitor.Overrun = false;
-        ReadCarriers();
-    }
-
-    private void ReadCarriers()
-    {
-        _core.SetCarrier(Links.External, LinkInfo.Query(_settings.External.InterfaceName) is { IsUp: true, HasCarrier: true }, Clock.Now);
-        _core.SetCarrier(Links.Internal, LinkInfo.Query(_settings.Internal.InterfaceName) is { IsUp: true, HasCarrier: true }, Clock.Now);
     }
 
     private void OnReport(LivenessEvent e)

@@ -203,6 +203,7 @@ public sealed class ShowService
             {
                 ["port"] = link.InterfaceName,
                 ["link"] = BoxStatements.Name(link.Role),
+                ["state"] = ((LinkState)status.LinkState(link.Role)).ToString().ToLowerInvariant(),
                 ["mac"] = link.OwnMac.ToString(),
                 ["receivedFrames"] = s.ReceivedFrames,
                 ["receivedBytes"] = s.ReceivedBytes,

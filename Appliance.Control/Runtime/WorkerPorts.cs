@@ -40,7 +40,7 @@ internal static class WorkerPorts
         AfPacketOptions options = new() { Promiscuous = settings.Interfaces.Any(s => s.Role == role && s.Promiscuous) };
         if (settings.Workers == 1) return options;
         // Of this process alone in the network namespace, however the number of an earlier engine ended.
-        int group = (Environment.ProcessId * 2 + (int)role) & 0x7fff;
+        int group = (Environment.ProcessId * 2 + (int)role) & 0x3fff;
         return options with
         {
             ReceiveBuffer = Math.Max(ReceiveBuffer / settings.Workers, MinReceiveBuffer),

@@ -38,7 +38,8 @@ public sealed class Box : ISpliceHost, IDisposable
         _clusterSeed = ClusterSeed(config.ClusterKey);
         Neighbors = new NeighborTable(capacity: 16384, frames: 256, frameSize: 1600);
         Egress = new Egress(ports, config.Links, Neighbors, Statistics) { Now = now };
-        Splices = new SpliceTable(memory.Flows, memory.Records, config.Splices, memory.Seed, memory.Quiescence);
+        Egress.Reserve(Group.Profiles.Reals);
+        Splices = new SpliceTable(memory.Flows, memory.Records, config.Splices, memory.Seed, memory.Quiescence, Neighbors);
         _buffers = new HeadBuffers(config.Handshakes, config.HandshakesPerSource);
         Handshakes = new HandshakeTable(config.Handshakes, _buffers, memory.Seed, now);
         Joiner = new SpliceJoiner(this, Handshakes, Splices);
@@ -234,6 +235,7 @@ public sealed class Box : ISpliceHost, IDisposable
         Statistics[Counter.HandshakesActive] = Handshakes.Count;
         Statistics[Counter.HeadBuffersInUse] = _buffers.InUse;
         Statistics[Counter.EventsLost] = Events.Lost;
+        Statistics[Counter.NeighborsEvicted] = Neighbors.Evicted;
         Handovers.Wake();
     }
 
@@ -331,6 +333,8 @@ public sealed class Box : ISpliceHost, IDisposable
         MacAddress destination = packet.DestinationMac;
         bool unicast = link.TryGetMark(destination, out FrameMark mark);
         if (!unicast && !destination.IsGroup) return DropReason.NotForUs;
+        // A VLAN is a link of its own, with an interface of its own; VLAN 0 is this one.
+        if (packet.HasVlan) return packet.Vlan.Identifier == 0 ? Walk(role, VlanTag.Without(frame), landed) : DropReason.VlanForeign;
         if (packet.Layout.Kind == NetworkKind.Other) return DropReason.UnknownEtherType;
         bool several = landed && Group.Count > 1, arp = packet.Layout.Kind == NetworkKind.Arp;
         if (arp || (packet.IsIcmp && NeighborView.IsNeighbor(packet)))

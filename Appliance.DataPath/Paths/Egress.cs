@@ -43,6 +43,17 @@ public sealed class Egress : IDisposable
     /// <summary>The port on the link with this role.</summary>
     public FramePort Port(LinkRole role) => _ports[(int)role];
 
+    /// <summary>Keeps places in the table of next hops for the gateways and <paramref name="reals"/>, whoever else asks for some.</summary>
+    public void Reserve(ReadOnlySpan<(IpAddr Address, ushort Port)> reals)
+    {
+        foreach (BoxLink link in _links)
+        {
+            Pin(link.Role, link.Gateway4);
+            Pin(link.Role, link.Gateway6);
+        }
+        foreach ((IpAddr address, _) in reals) Pin(LinkRole.Internal, _links[(int)LinkRole.Internal].NextHop(address));
+    }
+
     /// <summary>Memory for a frame of our own, valid until the end of the cycle.</summary>
     public FrameRef Scratch(int bytes)
     {
@@ -156,6 +167,11 @@ public sealed class Egress : IDisposable
         Span<NeighborAction> actions = stackalloc NeighborAction[16];
         int count = Neighbors.Poll(Now, actions);
         for (int i = 0; i < count; i++) Act(actions[i]);
+    }
+
+    private void Pin(LinkRole role, IpAddr hop)
+    {
+        if (!hop.IsNone) Neighbors.Pin((byte)role, hop);
     }
 
     private void Act(in NeighborAction action)

@@ -37,8 +37,8 @@ public sealed class LocalPath(BoxConfig config, Egress egress, bool answers)
             egress.Learn(role, arp.Sender, arp.SenderMac, solicited: false, overrides: true);
             return DropReason.NotForUs;
         }
-        // Who asks for us is about to talk to us (RFC 826): its answer is known before it is needed.
-        if (!arp.Sender.IsNone && config.Links[(int)role].NextHop(arp.Sender) == arp.Sender) egress.Neighbors.Resolve((byte)role, arp.Sender);
+        // Who asks for us is about to talk to us (RFC 826): its answer is known before it is needed. It costs no other its place.
+        if (!arp.Sender.IsNone && config.Links[(int)role].NextHop(arp.Sender) == arp.Sender) egress.Neighbors.Expect((byte)role, arp.Sender);
         egress.Learn(role, arp.Sender, arp.SenderMac, solicited: false, overrides: true);
         if (!answers) return DropReason.Consumed;
         FrameRef frame = egress.Scratch(64);

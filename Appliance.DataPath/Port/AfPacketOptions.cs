@@ -11,13 +11,16 @@ public enum ReceiveMode
 }
 
 /// <summary>One worker's share of a port that several workers read.</summary>
-/// <param name="Group">Fanout group number (0..32767): the same for all workers of the port, different for every port of the network namespace.</param>
+/// <param name="Group">Fanout group number (0..16383): the same for all workers of the port, different for every port of the network namespace.</param>
 /// <param name="Count">Number of workers.</param>
 /// <param name="Side">Where the client's address stands in what this port receives.</param>
 public sealed record FanoutOptions(int Group, int Count, ClientSide Side)
 {
     /// <summary>Added to the number for the sockets that receive SYNs.</summary>
     internal const int SynGroups = 0x8000;
+
+    /// <summary>In the number of a group that follows another, which its sockets on an interface that is gone may still hold.</summary>
+    internal const int Alternate = 0x4000;
 }
 
 /// <summary>How to open an <see cref="AfPacketPort"/>.</summary>
@@ -49,6 +52,9 @@ public sealed record AfPacketOptions
 
     /// <summary>Set if several workers share the interface; they must open their ports in the order of their numbers, on every interface the same.</summary>
     public FanoutOptions? Fanout { get; init; }
+
+    /// <summary>The same for an interface that takes the place of another.</summary>
+    internal AfPacketOptions ForNextGroup() => this with { Fanout = Fanout is { } f ? f with { Group = f.Group ^ FanoutOptions.Alternate } : null };
 
     /// <summary>The same for the port's second socket: a group of its own, and the first sees to promiscuous mode.</summary>
     internal AfPacketOptions ForSyns() => this with { Promiscuous = false, Fanout = Fanout is { } f ? f with { Group = f.Group | FanoutOptions.SynGroups } : null };

@@ -4,7 +4,8 @@ namespace Appliance.DataPath.Port;
 /// A network interface through a raw packet socket with PACKET_VNET_HDR (packet(7)):
 /// super-frames of up to 64 KB and partial checksums pass as one unit in both directions. Sees
 /// only frames that its <see cref="MacFilter"/> lets in, never what the host itself sends, and takes nothing
-/// away from the host. Used by one worker; after opening nothing allocates, waits or throws.
+/// away from the host. Used by one worker; after opening nothing allocates, waits or throws. An interface that is removed leaves it
+/// deaf; <see cref="Reopen"/> lets it go on with a new one of the same name.
 /// Does not set addresses, bring interfaces up, or resolve neighbours.
 /// </summary>
 public sealed class AfPacketPort : FramePort
@@ -12,24 +13,26 @@ public sealed class AfPacketPort : FramePort
     // SYNs taken by one receive: whatever their number, what waits behind them advances too.
     private const int MostSyns = 32;
 
-    private readonly Half _main;
-    private readonly Half? _syns;
     private readonly PacketSender _sender;
     private readonly int[] _handles;
+    private AfPacketOptions _options;
+    private MacFilter _filter;
+    private Half _main;
+    private Half? _syns;
+    private Opened? _next;
     private int _mtu;
 
-    private AfPacketPort(LinkInfo link, Half main, Half? syns, int sendBatch)
+    private AfPacketPort(Opened opened, MacFilter filter, AfPacketOptions options)
     {
-        Link = link;
-        _mtu = link.Mtu;
-        _main = main;
-        _syns = syns;
-        _handles = syns is null ? [main.Socket.Handle] : [main.Socket.Handle, syns.Socket.Handle];
-        _sender = new PacketSender(main.Socket.Handle, sendBatch, Counters);
+        (Link, _main, _syns) = (opened.Link, opened.Main, opened.Syns);
+        (_filter, _options) = (filter, options);
+        _mtu = Link.Mtu;
+        _handles = _syns is null ? [_main.Socket.Handle] : [_main.Socket.Handle, _syns.Socket.Handle];
+        _sender = new PacketSender(_main.Socket.Handle, options.SendBatch, Counters);
     }
 
-    /// <summary>The interface as it was when the port was opened.</summary>
-    public LinkInfo Link { get; }
+    /// <summary>The interface as it was when it was opened last.</summary>
+    public LinkInfo Link { get; private set; }
 
     /// <inheritdoc/>
     public override string Name => Link.Name;
@@ -47,21 +50,40 @@ public sealed class AfPacketPort : FramePort
     public static AfPacketPort Open(string name, MacFilter filter, AfPacketOptions? options = null)
     {
         options ??= new AfPacketOptions();
-        LinkInfo link = LinkInfo.Query(name);
-        Half? syns = options.SynsFirst ? Half.OpenForSyns(link, filter, options) : null;
+        return new AfPacketPort(Opened.Open(LinkInfo.Query(name), filter, options), filter, options);
+    }
+
+    /// <summary>
+    /// Opens the interface of these ports anew, as it is now: the same one under all of them, in the order of their workers. All or none; throws a
+    /// <see cref="PortException"/>. From any thread; each port goes on with it from its next <see cref="Receive"/>, under its old descriptors.
+    /// </summary>
+    public static void Reopen(IReadOnlyList<AfPacketPort> ports)
+    {
+        LinkInfo link = LinkInfo.Query(ports[0].Name);
+        AfPacketOptions[] options = [.. ports.Select(p => p._options.ForNextGroup())];
+        var opened = new Opened?[ports.Count];
         try
         {
-            return new AfPacketPort(link, Half.OpenMain(link, filter, options), syns, options.SendBatch);
+            for (int i = 0; i < opened.Length; i++) opened[i] = Opened.Open(link, ports[i]._filter, options[i]);
         }
         catch
         {
-            syns?.Dispose();
+            foreach (Opened? one in opened) one?.Dispose();
             throw;
+        }
+        for (int i = 0; i < opened.Length; i++)
+        {
+            ports[i]._options = options[i];
+            Interlocked.Exchange(ref ports[i]._next, opened[i])?.Dispose();
         }
     }
 
     /// <summary>Changes which frames come in, without a gap for those that stay; false if the kernel refuses a part of it.</summary>
-    public bool Accept(MacFilter filter) => _main.Socket.Change(filter) & (_syns is null || _syns.Socket.Change(filter));
+    public bool Accept(MacFilter filter)
+    {
+        _filter = filter;
+        return _main.Socket.Change(filter) & (_syns is null || _syns.Socket.Change(filter));
+    }
 
     /// <summary>Takes over an MTU that changed while the port was open.</summary>
     public void SetMtu(int mtu) => _mtu = mtu;
@@ -78,6 +100,7 @@ public sealed class AfPacketPort : FramePort
     {
         batch.Clear();
         Release();
+        if (Volatile.Read(ref _next) is not null) GoOver();
         _syns?.Receiver.Receive(batch, MostSyns, Counters);
         _main.Receiver.Receive(batch, batch.Capacity, Counters);
         return batch.Count;
@@ -104,9 +127,50 @@ public sealed class AfPacketPort : FramePort
     protected override void Dispose(bool disposing)
     {
         if (!disposing) return;
+        _next?.Dispose();
         _syns?.Dispose();
         _main.Dispose();
         _sender.Dispose();
+    }
+
+    private void GoOver()
+    {
+        if (Interlocked.Exchange(ref _next, null) is not { } next) return;
+        next.Main.Socket.TakePlaceOf(_handles[0]);
+        next.Syns?.Socket.TakePlaceOf(_handles[1]);
+        _main.Receiver.Dispose();
+        _syns?.Receiver.Dispose();
+        (Link, _main, _syns, _mtu) = (next.Link, next.Main, next.Syns, next.Link.Mtu);
+    }
+
+    /// <summary>Both halves on one interface.</summary>
+    private sealed class Opened(LinkInfo link, Half main, Half? syns) : IDisposable
+    {
+        internal LinkInfo Link => link;
+
+        internal Half Main => main;
+
+        internal Half? Syns => syns;
+
+        internal static Opened Open(LinkInfo link, MacFilter filter, AfPacketOptions options)
+        {
+            Half? syns = options.SynsFirst ? Half.OpenForSyns(link, filter, options) : null;
+            try
+            {
+                return new Opened(link, Half.OpenMain(link, filter, options), syns);
+            }
+            catch
+            {
+                syns?.Dispose();
+                throw;
+            }
+        }
+
+        public void Dispose()
+        {
+            syns?.Dispose();
+            main.Dispose();
+        }
     }
 
     /// <summary>A socket and the way its frames are received.</summary>
@@ -122,7 +186,7 @@ public sealed class AfPacketPort : FramePort
         internal static Half OpenMain(LinkInfo link, MacFilter filter, AfPacketOptions options) =>
             Open(link, filter, options, options.SynsFirst ? FrameShare.AllButSyns : FrameShare.All, socket => options.Receive == ReceiveMode.Ring
                 ? new PacketReceiveRing(link.Name, socket.Handle, options.ReceiveSlots)
-                : new PacketReceiveMessages(link.Name, socket.Handle, options.ReceiveBuffer));
+                : new PacketReceiveMessages(link.Name, socket, options.ReceiveBuffer));
 
         // A ring, since looking into an empty one costs no system call.
         internal static Half OpenForSyns(LinkInfo link, MacFilter filter, AfPacketOptions options) =>

@@ -75,6 +75,13 @@ internal sealed unsafe class AfPacketSocket : IDisposable
         return done;
     }
 
+    /// <summary>Takes the place of another socket, which is closed: who polls or sends by its number goes on with this one.</summary>
+    internal void TakePlaceOf(int handle)
+    {
+        SocketNative.Move(Handle, handle);
+        Handle = handle;
+    }
+
     /// <summary>Frames dropped by the kernel since the last call (PACKET_STATISTICS clears itself).</summary>
     internal uint TakeDrops()
     {

@@ -11,6 +11,9 @@ public readonly record struct LinkInfo(string Name, int Index, int Mtu, MacAddre
 {
     /// <summary>Asks about <paramref name="name"/>; throws a <see cref="PortException"/> if there is no such Ethernet interface.</summary>
     public static LinkInfo Query(string name) => LinkInfoNative.Query(name);
+
+    /// <summary>True if there is an interface of this name.</summary>
+    public static bool Exists(string name) => LinkInfoNative.Exists(name);
 }
 
 /// <summary>The SIOCGIF* requests (netdevice(7)).</summary>
@@ -41,11 +44,27 @@ internal static unsafe class LinkInfoNative
         }
     }
 
+    internal static bool Exists(string name)
+    {
+        if (name.Length is 0 or >= NameSize) return false;
+        int handle = SocketNative.Socket(SocketNative.AfInet, SocketNative.SockDgram | SocketNative.SockCloExec, 0);
+        if (handle < 0) return false;
+        byte* request = stackalloc byte[RequestSize];
+        bool found = TryAsk(handle, request, name, GetIndex);
+        _ = SocketNative.Close(handle);
+        return found;
+    }
+
     private static int Ask(int handle, byte* request, string name, nuint what)
+    {
+        if (!TryAsk(handle, request, name, what)) throw PortException.For(name, "the query", SocketNative.Error);
+        return *(int*)(request + NameSize);
+    }
+
+    private static bool TryAsk(int handle, byte* request, string name, nuint what)
     {
         new Span<byte>(request, RequestSize).Clear();
         Encoding.ASCII.GetBytes(name, new Span<byte>(request, NameSize - 1));
-        if (SocketNative.IoCtl(handle, what, request) < 0) throw PortException.For(name, "the query", SocketNative.Error);
-        return *(int*)(request + NameSize);
+        return SocketNative.IoCtl(handle, what, request) >= 0;
     }
 }

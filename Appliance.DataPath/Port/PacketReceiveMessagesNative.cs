@@ -20,14 +20,15 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
     private const int ControlAt = 16, ControlSize = 64, FrameAt = 98;
     private const uint StatusVlanValid = 1 << 4;
 
-    private readonly int _handle;
+    private readonly AfPacketSocket _socket;
     private readonly SocketNative.MMsgHdr* _messages;
     private nint _memory;
     private int _most = Messages;
 
-    internal PacketReceiveMessages(string name, int handle, int receiveBuffer)
+    internal PacketReceiveMessages(string name, AfPacketSocket socket, int receiveBuffer)
     {
-        _handle = handle;
+        _socket = socket;
+        int handle = socket.Handle;
         if (!SocketNative.SetInt(handle, SocketNative.SolPacket, SocketNative.PacketAuxData, 1)
             || !(SocketNative.SetInt(handle, SocketNative.SolSocket, SocketNative.SoRcvBufForce, receiveBuffer)
                 || SocketNative.SetInt(handle, SocketNative.SolSocket, SocketNative.SoRcvBuf, receiveBuffer)))
@@ -49,7 +50,7 @@ internal sealed unsafe class PacketReceiveMessages : PacketReceiver
     {
         int wanted = Math.Min(Math.Min(most, batch.Capacity - batch.Count), _most);
         for (int i = 0; i < wanted; i++) _messages[i].ControlLength = ControlSize;
-        int got = SocketNative.RecvMMsg(_handle, _messages, (uint)wanted, SocketNative.MsgDontWait, null);
+        int got = SocketNative.RecvMMsg(_socket.Handle, _messages, (uint)wanted, SocketNative.MsgDontWait, null);
         long bytes = 0;
         for (int i = 0; i < got; i++)
         {

@@ -37,6 +37,9 @@ public sealed unsafe class RawLinkSocket : IDisposable
         throw PortException.For(interfaceName, "a packet socket", error);
     }
 
+    /// <summary>Opens the interface of this name anew, as it is now, under the same descriptor; others may use the socket meanwhile. Throws a <see cref="PortException"/>.</summary>
+    public void Reopen(string interfaceName, ushort etherType, ReadOnlySpan<MacAddress> addresses) => SocketNative.Move(Open(interfaceName, etherType, addresses).Handle, Handle);
+
     /// <summary>Sends a frame; false if the kernel does not take it now.</summary>
     public bool Send(ReadOnlySpan<byte> frame)
     {

@@ -97,6 +97,9 @@ internal static unsafe partial class SocketNative
     [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
     internal static partial int Close(int handle);
 
+    [LibraryImport("libc", EntryPoint = "dup3", SetLastError = true)]
+    private static partial int Dup3(int from, int to, int flags);
+
     [LibraryImport("libc", EntryPoint = "bind", SetLastError = true)]
     internal static partial int Bind(int handle, void* address, uint length);
 
@@ -138,6 +141,13 @@ internal static unsafe partial class SocketNative
 
     [LibraryImport("libc", EntryPoint = "munmap", SetLastError = true)]
     internal static partial int MUnmap(nint address, nuint length);
+
+    /// <summary>Lets the descriptor <paramref name="to"/>, whatever it was, be what <paramref name="from"/> is, which is closed. Nobody ever sees <paramref name="to"/> closed.</summary>
+    internal static void Move(int from, int to)
+    {
+        _ = Dup3(from, to, SockCloExec);
+        _ = Close(from);
+    }
 
     /// <summary>Sets an integer option; false on failure.</summary>
     internal static bool SetInt(int handle, int level, int option, int value) =>

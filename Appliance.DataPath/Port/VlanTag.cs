@@ -5,7 +5,8 @@ using Appliance.DataPath.Wire;
 namespace Appliance.DataPath.Port;
 
 /// <summary>
-/// Puts an 802.1Q tag that the kernel keeps beside the frame back into it. Uses the
+/// Puts an 802.1Q tag that the kernel keeps beside the frame back into it, so that nobody takes the frame for an untagged
+/// one, and takes a priority tag (VLAN 0, IEEE 802.1Q 6.9) out. Uses the
 /// <see cref="Length"/> bytes in front of the frame, which the receivers keep free, and moves the
 /// offsets of the vnet header accordingly.
 /// </summary>
@@ -26,5 +27,16 @@ internal static class VlanTag
         frame.Length += Length;
         if (frame.Vnet.NeedsChecksum) frame.Vnet.ChecksumStart += Length;
         if (frame.Vnet.HeaderLength != 0) frame.Vnet.HeaderLength += Length;
+    }
+
+    /// <summary>The same frame without its outer tag, in place.</summary>
+    internal static FrameRef Without(in FrameRef frame)
+    {
+        Span<byte> head = frame.Bytes[..(MacsLength + Length)];
+        head[..MacsLength].CopyTo(head[Length..]);
+        FrameRef untagged = new() { Address = frame.Address + Length, Length = frame.Length - Length, Vnet = frame.Vnet };
+        if (untagged.Vnet.NeedsChecksum) untagged.Vnet.ChecksumStart -= Length;
+        if (untagged.Vnet.HeaderLength != 0) untagged.Vnet.HeaderLength -= Length;
+        return untagged;
     }
 }

@@ -40,10 +40,12 @@ public sealed class SpliceTable
     private readonly FlowTable<RewriteEntry> _flows;
     private readonly RecordTable<SpliceRecord> _records;
     private readonly Dictionary<ulong, int> _byId;
+    private readonly NeighborTable? _hops;
 
-    /// <summary>Room for <paramref name="capacity"/> splices in memory at two addresses (zeroed, aligned to 64; see the Bytes functions).</summary>
-    public SpliceTable(nint flows, nint records, int capacity, ulong seed, Quiescence quiescence)
+    /// <summary>Room for <paramref name="capacity"/> splices in memory at two addresses (zeroed, aligned to 64; see the Bytes functions). Their entries use <paramref name="hops"/>.</summary>
+    public SpliceTable(nint flows, nint records, int capacity, ulong seed, Quiescence quiescence, NeighborTable? hops = null)
     {
+        _hops = hops;
         _flows = new FlowTable<RewriteEntry>(flows, capacity * 2, seed, quiescence);
         _records = new RecordTable<SpliceRecord>(records, capacity, GuardOffset, quiescence);
         _byId = new Dictionary<ulong, int>(capacity);
@@ -142,6 +144,8 @@ public sealed class SpliceTable
         slot.Deadline = 0;
         _records.Publish(index);
         _byId[record.Id] = index;
+        _hops?.AddUser(nextHopToServer);
+        _hops?.AddUser(nextHopToClient);
         if (record.State != SpliceState.Established) Watch(slot);
         return InstallResult.Installed;
     }
@@ -151,6 +155,8 @@ public sealed class SpliceTable
     {
         ref SpliceRecord record = ref _records.Entry(index);
         _byId.Remove(record.Id);
+        _hops?.RemoveUser(_flows.Entry(record.ToServer).NextHop);
+        _hops?.RemoveUser(_flows.Entry(record.ToClient).NextHop);
         _flows.Remove(record.ToServer);
         _flows.Remove(record.ToClient);
         _records.Remove(index);

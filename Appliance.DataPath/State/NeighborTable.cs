@@ -5,10 +5,10 @@ namespace Appliance.DataPath.State;
 
 /// <summary>
 /// Next hops and their MACs, for ARP and neighbour discovery alike (RFC 826, RFC 4861 7.2, 7.3): what to ask, when to
-/// ask again (1 s, 3 times), what to keep meanwhile. An index is given out once and means the same
-/// next hop for good; it stands in flow entries. No I/O: the caller builds and sends what an
-/// action says. Only next hops that somebody asked for are learnt, so strangers cannot fill the
-/// table; nothing is evicted, full is a return value. The MAC of an index is read without a lock by any
+/// ask again (1 s, 3 times), what to keep meanwhile. An index means the same next hop while it has a user (a flow entry,
+/// or for good: <see cref="Pin"/>); of those without, a full table gives up the one that was resolved longest ago, never the
+/// one resolved last, which its caller still holds. No I/O: the caller builds and sends what an
+/// action says. The MAC of an index is read without a lock by any
 /// thread; everything else takes one lock. Nothing is allocated after construction.
 /// </summary>
 public sealed class NeighborTable : IDisposable
@@ -19,13 +19,20 @@ public sealed class NeighborTable : IDisposable
     /// <summary>Questions before a next hop counts as failed; frames that may wait for one.</summary>
     public const int MaxTries = 3, MaxQueue = 8;
 
+    // Looking for what is due costs a walk over the table: not for each of many that are due one after the other.
+    private const long PollEveryNs = 10_000_000;
+
     private readonly Lock _gate = new();
     private readonly Dictionary<(byte Link, IpAddr Address), ushort> _index;
     private readonly Neighbor[] _neighbors;
     private readonly ulong[] _macs;
     private readonly byte[] _used;
+
+    // Those without users in the order in which they were last resolved: a ring through 0.
+    private readonly ushort[] _older, _newer;
     private readonly WaitingFrames _waiting;
     private long _earliest = long.MaxValue;
+    private int _idle;
 
     /// <summary>A table for <paramref name="capacity"/> next hops (at most 65534) and <paramref name="frames"/> waiting frames of up to <paramref name="frameSize"/> bytes.</summary>
     public NeighborTable(int capacity, int frames, int frameSize)
@@ -35,6 +42,8 @@ public sealed class NeighborTable : IDisposable
         _neighbors = new Neighbor[capacity + 1];
         _macs = new ulong[capacity + 1];
         _used = new byte[capacity + 1];
+        _older = new ushort[capacity + 1];
+        _newer = new ushort[capacity + 1];
         _waiting = new WaitingFrames(frames, frameSize);
     }
 
@@ -44,17 +53,49 @@ public sealed class NeighborTable : IDisposable
     /// <summary>Frames that waited in vain.</summary>
     public long DroppedFrames { get; private set; }
 
-    /// <summary>The index of a next hop, new or old; 0 if the table is full. Asks nobody yet.</summary>
+    /// <summary>Next hops given up for others.</summary>
+    public long Evicted { get; private set; }
+
+    /// <summary>The index of a next hop that is needed, new or old; 0 if the table is full of such as have users. Asks nobody yet.</summary>
     public ushort Resolve(byte link, IpAddr address)
     {
         lock (_gate)
         {
-            if (_index.TryGetValue((link, address), out ushort index)) return index;
-            if (_index.Count == _neighbors.Length - 1) return 0;
-            index = (ushort)(_index.Count + 1);
-            _neighbors[index] = new Neighbor { Link = link, Address = address, Deadline = long.MaxValue };
-            _index.Add((link, address), index);
+            if (!_index.TryGetValue((link, address), out ushort index)) return Take(link, address, mayEvict: true);
+            if (_neighbors[index].Users != 0) return index;
+            Unlink(index);
+            Append(index);
             return index;
+        }
+    }
+
+    /// <summary>Makes room for a next hop that is only likely to be needed, if that costs no other its place.</summary>
+    public void Expect(byte link, IpAddr address)
+    {
+        lock (_gate)
+        {
+            if (!_index.ContainsKey((link, address))) Take(link, address, mayEvict: false);
+        }
+    }
+
+    /// <summary>Keeps a place for a next hop for good: a gateway, a server.</summary>
+    public void Pin(byte link, IpAddr address) => AddUser(Resolve(link, address));
+
+    /// <summary>A flow entry names this index: it keeps its meaning until <see cref="RemoveUser"/>. Without effect for 0.</summary>
+    public void AddUser(ushort index)
+    {
+        lock (_gate)
+        {
+            if (index != 0 && _neighbors[index].Users++ == 0) Unlink(index);
+        }
+    }
+
+    /// <summary>The entry is gone.</summary>
+    public void RemoveUser(ushort index)
+    {
+        lock (_gate)
+        {
+            if (index != 0 && --_neighbors[index].Users == 0) Append(index);
         }
     }
 
@@ -163,7 +204,7 @@ public sealed class NeighborTable : IDisposable
                 }
                 earliest = Math.Min(earliest, _neighbors[index].Deadline);
             }
-            Volatile.Write(ref _earliest, earliest);
+            Volatile.Write(ref _earliest, count == actions.Length ? earliest : Math.Max(earliest, nowNs + PollEveryNs));
             return count;
         }
     }
@@ -173,6 +214,42 @@ public sealed class NeighborTable : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _waiting.Dispose();
+
+    private ushort Take(byte link, IpAddr address, bool mayEvict)
+    {
+        ushort index = (ushort)(_index.Count + 1);
+        if (index == _neighbors.Length)
+        {
+            if (!mayEvict || _idle < 2) return 0;
+            index = _newer[0];
+            ref Neighbor old = ref _neighbors[index];
+            Empty(ref old.Waiting);
+            Volatile.Write(ref _macs[index], 0);
+            _used[index] = 0;
+            _index.Remove((old.Link, old.Address));
+            Unlink(index);
+            Evicted++;
+        }
+        _neighbors[index] = new Neighbor { Link = link, Address = address, Deadline = long.MaxValue };
+        _index.Add((link, address), index);
+        Append(index);
+        return index;
+    }
+
+    private void Append(ushort index)
+    {
+        ushort latest = _older[0];
+        (_older[index], _newer[index]) = (latest, 0);
+        _newer[latest] = _older[0] = index;
+        _idle++;
+    }
+
+    private void Unlink(ushort index)
+    {
+        _newer[_older[index]] = _newer[index];
+        _older[_newer[index]] = _older[index];
+        _idle--;
+    }
 
     private NeighborAction Timeout(ushort index, long nowNs)
     {
@@ -215,13 +292,18 @@ public sealed class NeighborTable : IDisposable
 
     private void Fail(ref Neighbor neighbor, long nowNs)
     {
-        while (_waiting.TryTake(ref neighbor.Waiting, out _, out int slot))
+        Empty(ref neighbor.Waiting);
+        Become(ref neighbor, NeighborState.Failed, long.MaxValue);
+        neighbor.RestUntil = nowNs + RetransmitNs;
+    }
+
+    private void Empty(ref WaitingFrames.Queue queue)
+    {
+        while (_waiting.TryTake(ref queue, out _, out int slot))
         {
             _waiting.Release(slot);
             DroppedFrames++;
         }
-        Become(ref neighbor, NeighborState.Failed, long.MaxValue);
-        neighbor.RestUntil = nowNs + RetransmitNs;
     }
 
     private void Become(ref Neighbor neighbor, NeighborState state, long deadlineNs)
@@ -243,6 +325,7 @@ public sealed class NeighborTable : IDisposable
         public byte Link;
         public NeighborState State;
         public byte Tries;
+        public int Users;
         public long Deadline;
         public long RestUntil;
         public WaitingFrames.Queue Waiting;

@@ -59,6 +59,7 @@ public enum Counter
     NewsRepeated,
     HandedOver,
     JoinsWithdrawn,
+    NeighborsEvicted,
 }
 
 /// <summary>

@@ -30,6 +30,7 @@ public enum DropReason : byte
     TtlExpired,
     UnknownEtherType,
     UnknownProtocol,
+    VlanForeign,
 
     // 40..69: link, neighbours, ports.
     NotForUs = 40,
@@ -112,6 +113,7 @@ public static class DropReasons
         Set(DropReason.FrameTooShort, "the frame ends before its headers do");
         Set(DropReason.FrameTruncated, "the frame was longer than a receive slot and arrived truncated");
         Set(DropReason.VlanTooDeep, "more than two VLAN tags");
+        Set(DropReason.VlanForeign, "a VLAN tag on a link that is no VLAN: for a VLAN's frames the interface statement names its own interface (eth0.7)");
         Set(DropReason.ArpMalformed, "ARP for something other than IPv4 over Ethernet, or too short");
         Set(DropReason.Ipv4HeaderMalformed, "IPv4 version, header length or total length is impossible");
         Set(DropReason.Ipv4OptionsMalformed, "an IPv4 option runs past the header");

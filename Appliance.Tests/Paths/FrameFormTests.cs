@@ -83,7 +83,29 @@ public sealed class FrameFormTests(int workers, bool astray) : BoxTests(workers,
         ServerEnd server = client.Splice();
         byte[] frame = client.Frame(client.Spec(client.Next, TcpFlags.Ack), "tagged"u8);
         client.Inject([.. frame[..12], 0x81, 0x00, 0x60, 0x00, .. frame[12..]]);
-        server.Expect(server.Received, "tagged", 1);
+        Segment seen = server.Expect(server.Received, "tagged", 1);
+        Assert.That(seen.Frame, Has.Length.EqualTo(frame.Length), "it goes on without the tag");
+    }
+
+    [Test]
+    public void Frames_of_another_VLAN_are_neither_answered_nor_passed_on([Values(0x0007, 0x6fff)] int control, [Values(0x8100, 0x88a8)] int type, [Values] bool behindPriority)
+    {
+        using BoxHarness box = new();
+        ClientEnd client = box.Client();
+        ServerEnd server = client.Splice();
+        byte[] Tagged(byte[] frame)
+        {
+            byte[] tag = [(byte)(type >> 8), (byte)type, (byte)(control >> 8), (byte)control];
+            return behindPriority ? [.. frame[..12], 0x81, 0, 0x60, 0, .. tag, .. frame[12..]] : [.. frame[..12], .. tag, .. frame[12..]];
+        }
+        client.Inject(Tagged(client.Frame(client.Spec(client.Next, TcpFlags.Ack), "tagged"u8)));
+        client.Inject(Tagged(client.Frame(client.Spec(0, TcpFlags.Syn), default)));
+        byte[] ask = new byte[64];
+        IpAddr gateway = BoxHarness.Ip("203.0.113.1");
+        client.Inject(Tagged(ask[..NeighborWriter.WriteArpRequest(ask, BoxHarness.MacOf(gateway), gateway, box.Virtual)]));
+        Assert.That((box.ToServer.Count, box.ToClient.Count, box.Count(Counter.ArpAnswered)), Is.EqualTo((0, 0, 0L)));
+        Assert.That(box.Count(DropReason.VlanForeign), Is.EqualTo(3));
+        Assert.That(server.Received, Is.Positive);
     }
 
     [Test]

@@ -125,13 +125,107 @@ internal sealed class NeighborTableTests
     }
 
     [Test]
-    public void Full_is_a_return_value()
+    public void A_frame_longer_than_a_slot_does_not_wait()
     {
         using NeighborTable table = Table();
-        for (uint i = 0; i < 4; i++) Assert.That(table.Resolve(0, IpAddr.FromV4(i + 1)), Is.EqualTo(i + 1));
-        Assert.That(table.Resolve(0, IpAddr.FromV4(9)), Is.Zero);
-        Assert.That(table.Enqueue(1, new byte[2001], default, 0, out _), Is.EqualTo(NeighborVerdict.QueueFull), "longer than a slot");
+        Assert.That(table.Enqueue(table.Resolve(0, Hop), new byte[2001], default, 0, out _), Is.EqualTo(NeighborVerdict.QueueFull));
     }
+
+    [Test]
+    public void A_full_table_gives_up_what_was_resolved_longest_ago_and_nobody_uses()
+    {
+        using NeighborTable table = Table();
+        ushort[] index = [0, .. Enumerable.Range(1, 4).Select(i => table.Resolve(0, Address(i)))];
+        Assert.That(index, Is.EqualTo(new[] { 0, 1, 2, 3, 4 }));
+        table.AddUser(index[1]);
+        table.Enqueue(index[2], [1], default, 0, out _);
+        table.Learn(0, Address(2), Mac, solicited: true, overrides: true, 0);
+        table.Resolve(0, Address(3));
+
+        ushort fifth = table.Resolve(0, Address(5));
+        Assert.That((fifth, table.Evicted, table.Count), Is.EqualTo((index[2], 1L, 4)), "1 has a user, 3 was needed since");
+        Assert.That((table.AddressOf(fifth), table.StateOf(fifth), table.TryGetMac(fifth, out _, out _)), Is.EqualTo((Address(5), NeighborState.Failed, false)), "nothing of the old one is left");
+        Assert.That(table.DroppedFrames, Is.EqualTo(1), "nor what waited for it");
+        Assert.That(table.Learn(0, Address(2), Mac, solicited: true, overrides: true, 0), Is.Zero);
+        Assert.That(table.Resolve(0, Address(6)), Is.EqualTo(index[4]));
+        Assert.That(table.AddressOf(index[1]), Is.EqualTo(Address(1)));
+
+        table.RemoveUser(index[1]);
+        foreach (int i in (int[])[7, 8, 9, 10]) table.Resolve(0, Address(i));
+        Assert.That(table.AddressOf(index[1]), Is.Not.EqualTo(Address(1)), "without its user it is as the others");
+    }
+
+    [Test]
+    public void Who_is_only_expected_takes_no_other_ones_place_and_pinned_ones_keep_theirs()
+    {
+        using NeighborTable table = Table();
+        table.Pin(0, Hop);
+        for (int i = 1; i < 100; i++) table.Expect(1, Address(i));
+        Assert.That((table.Count, table.Evicted), Is.EqualTo((4, 0L)));
+        Assert.That(table.Learn(1, Address(3), Mac, solicited: false, overrides: true, 0), Is.Not.Zero);
+        Assert.That(table.Learn(1, Address(4), Mac, solicited: false, overrides: true, 0), Is.Zero);
+        for (int i = 1; i < 100; i++) Assert.That(table.Resolve(0, Address(i)), Is.Not.Zero);
+        Assert.That(table.Learn(0, Hop, Mac, solicited: true, overrides: true, 0), Is.EqualTo(1));
+    }
+
+    [Test]
+    public void Two_hops_of_one_splice_never_share_an_index()
+    {
+        using NeighborTable table = Table();
+        for (int i = 1; i <= 2; i++) table.AddUser(table.Resolve(0, Address(i)));
+        ushort toServer = table.Resolve(0, Address(3)), toClient = table.Resolve(0, Address(4));
+        for (int i = 5; i < 50; i += 2)
+        {
+            (toServer, toClient) = (table.Resolve(0, Address(i)), table.Resolve(0, Address(i + 1)));
+            Assert.That(toServer, Is.Not.EqualTo(toClient));
+        }
+        table.AddUser(toServer);
+        Assert.That(table.Resolve(0, Address(60)), Is.Zero, "the one that is left may be in somebody's hands");
+    }
+
+    [Test]
+    public void Many_that_are_due_one_after_the_other_are_looked_for_together()
+    {
+        using NeighborTable table = Table();
+        for (int i = 1; i <= 4; i++) table.Enqueue(table.Resolve(0, Address(i)), [1], default, i, out _);
+        Assert.That(Poll(table, Second + 1), Has.Count.EqualTo(1));
+        Assert.That(Poll(table, Second + 4), Is.Empty);
+        Assert.That(Poll(table, table.NextDeadline()), Has.Count.EqualTo(3));
+    }
+
+    [TestCase(1)]
+    [TestCase(2)]
+    public void Indexes_in_use_keep_their_meaning_whatever_else_is_asked_for(int seed)
+    {
+        const int capacity = 50;
+        using NeighborTable table = new(capacity, 12, 2000);
+        var random = new Random(seed);
+        var used = new List<(ushort Index, IpAddr Address)>();
+        for (int i = 0; i < 20_000; i++)
+        {
+            IpAddr address = Address(random.Next(1, 200));
+            ushort index = table.Resolve(0, address);
+            int unused = capacity - used.Select(u => u.Index).Distinct().Count();
+            if (index == 0) Assert.That(unused, Is.LessThan(2), "full only if all are used");
+            else Assert.That(table.AddressOf(index), Is.EqualTo(address));
+            if (index != 0 && random.Next(2) == 0)
+            {
+                table.AddUser(index);
+                used.Add((index, address));
+            }
+            while (used.Count > 0 && random.Next(used.Count < 60 ? 3 : 2) == 0)
+            {
+                int which = random.Next(used.Count);
+                table.RemoveUser(used[which].Index);
+                used.RemoveAt(which);
+            }
+            if (used.Count > 0) Assert.That(used[random.Next(used.Count)] is var (held, meant) && table.AddressOf(held) == meant, Is.True);
+        }
+        Assert.That(used.TrueForAll(u => table.AddressOf(u.Index) == u.Address), Is.True);
+        Assert.That(table.Evicted, Is.Positive);
+    }
+
+    private static IpAddr Address(int last) => IpAddr.FromV4(0x0a00_0000 + (uint)last);
 
     [Test]
     public void A_poll_that_fills_its_span_goes_on_next_time()
@@ -164,10 +258,13 @@ internal sealed class NeighborTableTests
             table.Enqueue(index, [1, 2, 3], default, now, out _);
             table.Learn(0, IpAddr.FromV4(i), Mac, solicited: true, overrides: true, now);
             while (table.TryDequeue(index, out _, out int slot)) table.Release(slot);
+            ushort other = table.Resolve(1, IpAddr.FromV4(i + (uint)(now >> 30)));
+            table.AddUser(other);
+            table.RemoveUser(other);
         }
         for (; now % (1000 * Second) < 100 * Second; now += Second)
         {
-            table.TryGetMac(1, out _, out _);
+            for (ushort index = 1; index <= 4; index++) table.TryGetMac(index, out _, out _);
             sent += table.Poll(now, _actions);
         }
         return sent;
