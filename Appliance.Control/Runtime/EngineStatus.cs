@@ -35,11 +35,11 @@ public struct EngineHeader
     /// <summary>Membership version, usable proxies, live boxes.</summary>
     public long MembershipVersion, Usable, Live;
 
-    /// <summary>What carries the traffic links (<see cref="Runtime.LinkState"/>).</summary>
-    public long ExternalLink, InternalLink;
-
     /// <summary>Bytes of the managed heap that each thread has allocated since it started: liveness, replication (a worker's: <see cref="WorkerStatus.Allocated"/>).</summary>
     public long LivenessAllocated, ReplicationAllocated;
+
+    /// <summary>What carries the traffic links (<see cref="Runtime.LinkState"/>).</summary>
+    public long ExternalLink, InternalLink;
 }
 
 /// <summary>One port's counters, copied by its worker.</summary>

@@ -146,6 +146,24 @@ public sealed class StrayTests(int workers, bool astray) : BoxTests(workers, ast
     }
 
     [Test]
+    public void Invented_neighbours_do_not_keep_the_gateway_out()
+    {
+        const int capacity = 16384;
+        using BoxHarness box = new(new BoxOptions { V6 = true, Workers = 1, Astray = false });
+        ClientEnd client = box.Client();
+        TcpSegmentSpec syn = client.Spec(0, TcpFlags.Syn);
+        for (int i = 0; i < capacity + 500; i++)
+        {
+            syn.Source = new IpAddr(box.Virtual.High, 0x1_0000u + (ulong)i);
+            box.Inject(LinkRole.External, client.Frame(syn));
+        }
+        Assert.That(box.ToClient, Has.Count.EqualTo(capacity + 500));
+        Assert.That(box.Count(Counter.NeighborsEvicted), Is.GreaterThan(500));
+        box.ToClient.Clear();
+        client.Splice();
+    }
+
+    [Test]
     public void A_ping_of_the_service_is_answered()
     {
         using BoxHarness box = new();

@@ -197,6 +197,57 @@ public sealed class AfPacketPortTests
         });
     }
 
+    [TestCase(ReceiveMode.Ring, 1)]
+    [TestCase(ReceiveMode.Messages, 1)]
+    [TestCase(ReceiveMode.Messages, 2)]
+    public void An_interface_that_is_made_anew_is_opened_under_the_same_descriptors(ReceiveMode mode, int workers)
+    {
+        Namespaces.Inside(_net.Forwarder, () =>
+        {
+            var options = new AfPacketOptions { Receive = mode, ReceiveSlots = 15, Promiscuous = true };
+            if (workers > 1) options = options with { Fanout = new(14, workers, ClientSide.Source) };
+            AfPacketPort[] ports = [.. Enumerable.Range(0, workers).Select(_ => AfPacketPort.Open(Namespaces.PortA, new MacFilter([Mac(Namespaces.OwnMacA)]), options))];
+            int[] handles = [.. ports.SelectMany(p => p.PollHandles)];
+            for (int round = 1; round <= 3; round++)
+            {
+                _net.RemakeA(mtu: 1500 - round);
+                AfPacketPort.Reopen(ports);
+                using RawLinkSocket speaker = Speaker(_net.Client, Namespaces.ClientLink);
+                for (ushort source = 1; source <= 20; source++)
+                {
+                    byte[] frame = Tcp(Mac(Namespaces.OwnMacA), "10.1.1.1", "10.2.2.2", source, 80);
+                    if (source % 2 == 0) frame[47] = 0x02;
+                    speaker.Send(frame);
+                    speaker.Send(Frame(Mac("02:00:00:00:0f:77"), 0x0800));
+                }
+                var seen = new Dictionary<ushort, int>();
+                Collect(ports, seen, source: true);
+                Assert.That(seen, Has.Count.EqualTo(20), "all that is for us, SYNs too, and nothing else");
+                Assert.That(seen.All(s => s.Value == ClientShare.Of(Ip("10.1.1.1"), s.Key, workers)), Is.True, "each at its worker");
+                Assert.That(ports.Select(p => p.Mtu), Is.All.EqualTo(1500 - round));
+                using var memory = new ScratchPool(1, 64);
+                memory.TryTake(out nint address);
+                Frame(MacAddress.Broadcast, 0x88b6).CopyTo(MemoryNative.Span(address, 60));
+                ports[^1].Send(new FrameRef { Address = address, Length = 60 });
+                ports[^1].Flush();
+                Assert.That((ports[^1].Counters.SentFrames, ports[^1].Counters.SendErrors), Is.EqualTo(((long)round, 0L)));
+                Assert.That(speaker.Receive(new byte[100]), Is.EqualTo(60));
+                using var waiter = new Waiter(handles);
+                Assert.That(waiter.Wait(0), Is.False, "nothing and no error waits");
+                speaker.Send(Frame(Mac(Namespaces.OwnMacA), 0x0800));
+                Assert.That(waiter.Wait(5_000_000_000), Is.True);
+                Assert.That(ports[0].Receive(new FrameBatch(4)), Is.EqualTo(1));
+                ports[0].Release();
+            }
+            Assert.That(ports.SelectMany(p => p.PollHandles), Is.EqualTo(handles));
+            Namespaces.Run($"ip -n {_net.Forwarder} link del {Namespaces.PortA}");
+            Assert.That(Assert.Throws<PortException>(() => AfPacketPort.Reopen(ports))!.Message, Does.EndWith("there is no such network interface."));
+            foreach (AfPacketPort port in ports) port.Dispose();
+        });
+    }
+
+    private static IpAddr Ip(string text) => IpAddr.TryParse(text, out IpAddr address) ? address : throw new ArgumentException(text);
+
     [Test]
     public void What_cannot_be_opened_is_said_in_a_sentence()
     {

@@ -90,6 +90,15 @@ internal sealed partial class Namespaces : IDisposable
         return thread;
     }
 
+    /// <summary>Deletes the pair of the forwarder's first port and makes it anew.</summary>
+    internal void RemakeA(int mtu)
+    {
+        Run($"ip -n {Forwarder} link del {PortA}");
+        Run($"ip -n {Forwarder} link add {PortA} mtu {mtu} type veth peer name {ClientLink} netns {Client}");
+        Up(Forwarder, PortA);
+        Up(Client, ClientLink);
+    }
+
     public void Dispose()
     {
         foreach (string name in (string[])[Client, Forwarder, Server]) Run($"ip netns del {name}");

@@ -67,6 +67,21 @@ public static class LinkFaults
     /// <summary>Puts the cable back.</summary>
     public static void PortUp(Link link) => link.Host.SwitchHost.Run("ip", "link", "set", "dev", link.Port, "up");
 
+    /// <summary>Deletes the interface, and with it the switch's port.</summary>
+    public static void Remove(Link link) => link.Host.Run("ip", "link", "del", "dev", link.Interface);
+
+    /// <summary>Makes another one of the same name after <see cref="Remove"/>, unshaped and without the host's addresses, and takes it up.</summary>
+    public static void Remake(Link link)
+    {
+        string batch = $"""
+            link add name {link.Port} mtu {link.Options.Mtu} type veth peer name {link.Interface} mtu {link.Options.Mtu} netns {link.Host.Namespace}
+            link set dev {link.Port} master {link.Switch.Name} up
+
+            """;
+        link.Host.SwitchHost.RunWithInput(batch, "ip", "-batch", "-");
+        link.Host.Run("ip", "link", "set", "dev", link.Interface, "up");
+    }
+
     private static void PortState(Link[] links, int state)
     {
         if (links.Length > 0)
