@@ -70,7 +70,7 @@ public static class LinkFaults
     /// <summary>Deletes the interface, and with it the switch's port.</summary>
     public static void Remove(Link link) => link.Host.Run("ip", "link", "del", "dev", link.Interface);
 
-    /// <summary>Makes another one of the same name after <see cref="Remove"/>, unshaped and without the host's addresses, and takes it up.</summary>
+    /// <summary>Makes another one of the same name after <see cref="Remove"/>, unshaped, and takes it up.</summary>
     public static void Remake(Link link)
     {
         string batch = $"""
@@ -79,6 +79,7 @@ public static class LinkFaults
 
             """;
         link.Host.SwitchHost.RunWithInput(batch, "ip", "-batch", "-");
+        foreach (string address in link.Options.Addresses) link.Host.Run("ip", "addr", "add", address, "dev", link.Interface);
         link.Host.Run("ip", "link", "set", "dev", link.Interface, "up");
     }
 
