@@ -28,6 +28,9 @@ public enum EngineEventKind
     ResyncEnded = 19,
     Refilled = 20,
     WrongKey = 21,
+    ConfigurationDiffers = 22,
+    ConfigurationAgrees = 23,
+    NameTaken = 24,
 }
 
 /// <summary>One event: what, when, about which node and link, why, and a number.</summary>

@@ -43,7 +43,11 @@ public sealed class ManagerHost : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _engine?.Dispose();
+    public void Dispose()
+    {
+        _events.Flush();
+        _engine?.Dispose();
+    }
 
     private JsonObject Answer(ShowQuery query)
     {
@@ -53,6 +57,7 @@ public sealed class ManagerHost : IDisposable
     private void Poll()
     {
         Reopen();
+        _events.Flush(Clock.WallMs);
         if (_engine is null) return;
         while (_engine.Events.TryRead(out EngineEvent e)) _events.Write(e, Clock.WallMs);
         ulong lost = _engine.Events.Lost;
