@@ -31,14 +31,16 @@ public sealed class ManagerHost : IDisposable
     }
 
     /// <summary>Until <paramref name="stop"/> is set.</summary>
-    /// <exception cref="IOException">The socket cannot be made.</exception>
+    /// <exception cref="IOException">The socket cannot be made, or somebody has removed it: a successor makes another.</exception>
     public void Run(WaitHandle stop)
     {
         Poll();
-        using ShowServer server = new(RunDirectory.SocketPath(_directory), Answer);
+        string socket = RunDirectory.SocketPath(_directory);
+        using ShowServer server = new(socket, Answer);
         while (!stop.WaitOne(PollMs))
         {
             lock (_gate) Poll();
+            if (!File.Exists(socket)) throw new IOException($"the socket {socket} was removed");
         }
     }
 
