@@ -1,4 +1,3 @@
-using System.Text;
 using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;

@@ -119,7 +119,7 @@ public sealed class RunTests
     {
         LabProcess process = Started();
         int first = Until(s => s.Engine != 0).Engine;
-        File.SetUnixFileMode(Run, UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute);
+        _box.Run("chmod", "555", Run);
         Assert.That(Signal(first, 9), Is.True);
         UntilTrue(() => EnginesOf(process).Length == 2, "another engine", () => process.Log);
         int second = EnginesOf(process)[^1];
@@ -132,7 +132,7 @@ public sealed class RunTests
         Assert.That(SharedFiles(second), Is.Empty);
         Assert.That(process.Log.Split('\n').Count(l => l.Contains("state-not-written", StringComparison.Ordinal)), Is.EqualTo(1), process.Log);
 
-        File.SetUnixFileMode(Run, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        _box.Run("chmod", "755", Run);
         UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == third && RunState.Read(Run)?.Engine == third, "it is found again", () => process.Log);
         UntilTrue(() => Show("counters").ExitCode == 0, "show works again", () => process.Log);
         Assert.That(Alive(third), Is.True);
