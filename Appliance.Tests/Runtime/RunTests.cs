@@ -137,9 +137,7 @@ public sealed class RunTests
         UntilTrue(() => Show("counters").ExitCode == 0, "show works again", () => process.Log);
         Assert.That(Alive(third), Is.True);
         Assert.That(process.Log, Does.Contain("state-written"));
-        Assert.That(process.Terminate(TimeSpan.FromSeconds(5)), Is.True, process.Log);
-        Assert.That(process.ExitCode, Is.Zero, process.Log);
-        Assert.That(Directory.Exists(Run), Is.False);
+        EndsWell(process);
     }
 
     [Test]
@@ -157,9 +155,7 @@ public sealed class RunTests
         Assert.That(Signal(first.Engine, 9), Is.True);
         RunState second = Until(s => s.Engine != 0 && s.Engine != first.Engine);
         UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == second.Engine, "the next one announces itself", () => process.Log);
-        Assert.That(process.Terminate(TimeSpan.FromSeconds(5)), Is.True, process.Log);
-        Assert.That(process.ExitCode, Is.Zero, process.Log);
-        Assert.That(Directory.Exists(Run), Is.False);
+        EndsWell(process);
     }
 
     [Test]
@@ -233,6 +229,13 @@ public sealed class RunTests
         UntilTrue(() => process.HasExited || RunState.Read(Run) is { Engine: > 0, Manager: > 0 } state && state.Supervisor == process.Pid, "engine and manager run", () => process.Log);
         Assert.That(process.HasExited, Is.False, process.Log);
         return process;
+    }
+
+    private void EndsWell(LabProcess process)
+    {
+        Assert.That(process.Terminate(TimeSpan.FromSeconds(5)), Is.True, process.Log);
+        Assert.That(process.ExitCode, Is.Zero, process.Log);
+        Assert.That(Directory.Exists(Run), Is.False);
     }
 
     private CommandResult Refused(string configuration, params string[] capabilities)
