@@ -15,7 +15,8 @@ public static class EngineProcess
     /// <summary>Name of the hidden command.</summary>
     public const string Command = "engine";
 
-    private static readonly TimeSpan LeaveGrace = TimeSpan.FromMilliseconds(200), LinkPatience = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan
+        LeaveGrace = TimeSpan.FromMilliseconds(200), LinkPatience = TimeSpan.FromMilliseconds(100), AnnounceAgain = TimeSpan.FromSeconds(1);
 
     /// <summary>Runs until SIGTERM; as a standby it waits for a call first. Returns an exit code.</summary>
     public static int Run(string configurationFile, string runDirectory, bool standby, TextWriter error)
@@ -33,9 +34,10 @@ public static class EngineProcess
         {
             using EngineHost engine = new(compiled, key, Clock.WallMs);
             engine.Start(earlier);
-            engine.Files.Announce(runDirectory);
+            engine.Files.TryAnnounce(runDirectory);
             EngineFiles.RemoveLeftovers(earlier);
-            stop.Wait();
+            // Packets do not wait for a directory that is full or gone; who looks for this engine finds it when it is back.
+            while (!stop.Wait(AnnounceAgain)) engine.Files.TryAnnounce(runDirectory);
             engine.Leave(LeaveGrace);
             return ExitCodes.Ok;
         }

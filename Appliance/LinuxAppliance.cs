@@ -19,7 +19,8 @@ internal sealed class LinuxAppliance : IAppliance
         using RunDirectory? directory = RunDirectory.Take(request.RunDirectory, out string? problem);
         if (directory is null) return Fail(request.Terminal, problem!);
         var log = new StructuredLog(request.Terminal.Error, request.Configuration.LogLevel, request.JsonLog);
-        using Supervisor supervisor = new(directory, ConfigurationPrinter.Print(request.Configuration), log, request.JsonLog);
+        using Supervisor? supervisor = Supervise(directory, request, log);
+        if (supervisor is null) return ExitCodes.Failed;
         using PosixSignalRegistration term = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
         return supervisor.Run() ? ExitCodes.Ok : ExitCodes.Failed;
@@ -70,6 +71,19 @@ internal sealed class LinuxAppliance : IAppliance
         catch (Exception e) when (e is PcapException or IOException or UnauthorizedAccessException)
         {
             return Fail(request.Terminal, e.Message);
+        }
+    }
+
+    private static Supervisor? Supervise(RunDirectory directory, RunRequest request, StructuredLog log)
+    {
+        try
+        {
+            return new Supervisor(directory, ConfigurationPrinter.Print(request.Configuration), log, request.JsonLog);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            Fail(request.Terminal, $"the run directory {directory.FullPath} cannot be written: {e.Message}");
+            return null;
         }
     }
 

@@ -66,6 +66,9 @@ public struct Beat
     /// <summary>Hash of the sorted list of all names: boxes that differ number nodes differently.</summary>
     public ulong NodeListHash;
 
+    /// <summary>What must be the same on all boxes of the sender's configuration, as a number.</summary>
+    public ulong Configuration;
+
     /// <summary>The table of proxies that the sender goes by; from the active sharer it is the law.</summary>
     public ulong MembershipVersion, Membership;
 
@@ -98,7 +101,7 @@ public struct Beat
 public static class BeatCodec
 {
     /// <summary>Length of a beat.</summary>
-    public const int Bytes = 106;
+    public const int Bytes = 114;
 
     private const byte Format = 1;
 
@@ -111,6 +114,7 @@ public static class BeatCodec
         w.U8((byte)beat.Flags);
         w.U8((byte)(beat.LinksUp | beat.LinksDeaf << 4));
         w.U64(beat.NodeListHash);
+        w.U64(beat.Configuration);
         w.U64(beat.MembershipVersion);
         w.U64(beat.Membership);
         w.U16(beat.Workload);
@@ -138,6 +142,7 @@ public static class BeatCodec
         byte links = r.U8();
         (beat.LinksUp, beat.LinksDeaf) = ((byte)(links & 15), (byte)(links >> 4));
         beat.NodeListHash = r.U64();
+        beat.Configuration = r.U64();
         beat.MembershipVersion = r.U64();
         beat.Membership = r.U64();
         beat.Workload = r.U16();

@@ -24,6 +24,8 @@ public sealed class LivenessCore : IDisposable
     private byte _linksUp = (1 << Links.Count) - 1;
     private int _eventHead, _eventTail;
     private long _now, _due, _skipped, _nextBeat, _workersAt, _askUntil, _wallMs;
+    private long _startedWallMs = long.MaxValue;
+    private ulong _twin;
     private uint _askId;
     private bool _asking, _beatNow;
 
@@ -33,7 +35,7 @@ public sealed class LivenessCore : IDisposable
         (_options, _output) = (options, output);
         ulong peers = options.Peers & ~(1UL << options.Self);
         _channel = new SealedChannel(options.Self, peers, me, ChannelPurpose.Beat, keys, simulated);
-        foreach (byte peer in new NodeSet(peers)) _peers[peer] = new PeerState();
+        foreach (byte peer in new NodeSet(peers)) _peers[peer] = new PeerState { Configuration = options.Configuration };
         Peers = peers;
         (_due, _nextBeat, _workersAt) = (nowNs, nowNs, nowNs);
         BoundNs = options.IntervalNs * options.Misses;
@@ -137,6 +139,7 @@ public sealed class LivenessCore : IDisposable
     {
         Advance(nowNs);
         RejectReason reason = _channel.Open(datagram, nowNs, _body, out OpenedDatagram opened);
+        if (reason == RejectReason.OwnName) HearTwin(opened);
         if (reason != RejectReason.None) return reason;
         PeerState peer = _peers[opened.Sender]!;
         Beat beat = default;
@@ -165,6 +168,7 @@ public sealed class LivenessCore : IDisposable
     public long Step(long nowNs, long wallMs)
     {
         _wallMs = wallMs;
+        _startedWallMs = Math.Min(_startedWallMs, wallMs);
         Advance(nowNs);
         if (_asking && nowNs >= _askUntil) Resolve(_options.Self, countedDead: false);
         if (!_asking) FindSilent();
@@ -265,6 +269,15 @@ public sealed class LivenessCore : IDisposable
         Report(LivenessEventKind.PauseResolved, node, value: countedDead ? 1UL : 0UL);
     }
 
+    // What is older than this process may be a recording of the one before it.
+    private void HearTwin(in OpenedDatagram opened)
+    {
+        Beat beat = default;
+        if (opened.Incarnation == _twin || !BeatCodec.TryRead(_body.AsSpan(0, opened.Length), ref beat) || beat.WallMs <= _startedWallMs) return;
+        _twin = opened.Incarnation;
+        Report(LivenessEventKind.NameTaken, _options.Self, value: _twin);
+    }
+
     private void CheckAlarms(byte node, PeerState peer, in Beat beat)
     {
         long skew = Math.Abs(beat.WallMs - _wallMs);
@@ -274,6 +287,9 @@ public sealed class LivenessCore : IDisposable
         bool differs = beat.NodeListHash != _options.NodeListHash;
         if (differs != peer.ListAlarm) Report(differs ? LivenessEventKind.NodeListDiffers : LivenessEventKind.NodeListAgrees, node);
         peer.ListAlarm = differs;
+        if (beat.Configuration == peer.Configuration) return;
+        peer.Configuration = beat.Configuration;
+        Report(beat.Configuration == _options.Configuration ? LivenessEventKind.ConfigurationAgrees : LivenessEventKind.ConfigurationDiffers, node, value: beat.Configuration);
     }
 
     // Usable on a link: beats arrive there, and it says that its traffic links are up.
@@ -333,6 +349,7 @@ public sealed class LivenessCore : IDisposable
             LinksUp = _linksUp,
             LinksDeaf = DeafLinks(),
             NodeListHash = _options.NodeListHash,
+            Configuration = _options.Configuration,
             MembershipVersion = _membership.Version,
             Membership = _membership.Set,
             Workload = _local.Workload,

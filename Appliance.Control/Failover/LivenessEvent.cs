@@ -58,6 +58,13 @@ public enum LivenessEventKind : byte
     /// <summary>Node has another list of names: it is not used; it has the same list again.</summary>
     NodeListDiffers,
     NodeListAgrees,
+
+    /// <summary>Node has another configuration, Value (once for each other one): it is used all the same; it has the same again.</summary>
+    ConfigurationDiffers,
+    ConfigurationAgrees,
+
+    /// <summary>Somebody with our key beats in this box's name; Value is that incarnation.</summary>
+    NameTaken,
 }
 
 /// <summary>One report of a <see cref="LivenessCore"/>.</summary>
@@ -81,6 +88,9 @@ public static class LivenessSentences
         LivenessEventKind.ClockAgrees => $"the clocks of {name(e.Node)} and this box agree again",
         LivenessEventKind.NodeListDiffers => $"{name(e.Node)} has another list of peers: it is not used; give all boxes the same list",
         LivenessEventKind.NodeListAgrees => $"{name(e.Node)} has the same list of peers again",
+        LivenessEventKind.ConfigurationDiffers => $"{name(e.Node)} has another configuration: {e.Value:x16}",
+        LivenessEventKind.ConfigurationAgrees => $"{name(e.Node)} has the same configuration again",
+        LivenessEventKind.NameTaken => "another box has this one's name",
         _ => e.Kind.ToString(),
     };
 

@@ -20,6 +20,9 @@ public sealed record LivenessOptions
     /// <summary>Hash of the sorted list of names.</summary>
     public required ulong NodeListHash { get; init; }
 
+    /// <summary>What must be the same on all boxes of this one's configuration, as a number.</summary>
+    public ulong Configuration { get; init; }
+
     /// <summary>Bit per link that this cluster carries traffic on.</summary>
     public byte TrafficLinks { get; init; } = 1 << Links.External | 1 << Links.Internal;
 

@@ -36,6 +36,9 @@ public sealed class PeerState
 
     internal bool ListAlarm { get; set; }
 
+    /// <summary>The configuration that it was last reported to have; our own while it has none other.</summary>
+    internal ulong Configuration { get; set; }
+
     internal bool AnyHeard(long awake, long bound)
     {
         for (int l = 0; l < Links.Count; l++) if (HeardLately(l, awake, bound)) return true;

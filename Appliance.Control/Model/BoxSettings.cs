@@ -70,6 +70,9 @@ public sealed record BoxSettings
     /// <summary>What is logged.</summary>
     public required LogLevel LogLevel { get; init; }
 
+    /// <summary>What must be the same on all boxes, as a number (<see cref="ConfigurationDigest"/>).</summary>
+    public ulong Digest { get; init; }
+
     /// <summary>The detection bound: how long a peer may be silent, in nanoseconds.</summary>
     public long DetectionNs => HeartbeatIntervalNs * HeartbeatMisses;
 }

@@ -17,8 +17,12 @@ public sealed record CompiledConfiguration(ServiceTable Services, BoxSettings Bo
 public static class ConfigurationCompiler
 {
     /// <summary>Compiles.</summary>
-    public static CompiledConfiguration Compile(Configuration configuration) =>
-        new(new ServiceTable([.. configuration.Services.Select(Service)]), Box(configuration));
+    public static CompiledConfiguration Compile(Configuration configuration)
+    {
+        ServiceTable services = new([.. configuration.Services.Select(Service)]);
+        BoxSettings box = Box(configuration);
+        return new CompiledConfiguration(services, box with { Digest = ConfigurationDigest.Of(services.Services, box) });
+    }
 
     /// <summary>FNV-1a, 32 bits, of the text's UTF-8.</summary>
     public static uint Hash(string text)

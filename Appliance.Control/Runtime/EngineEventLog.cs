@@ -7,16 +7,59 @@ namespace Appliance.Control.Runtime;
 
 /// <summary>
 /// Makes a log line of each event that the engine reports, with the names of boxes and links and the cause. What
-/// happened while no manager ran is logged late, with the time at which it happened.
+/// happened while no manager ran is logged late, with the time at which it happened. Of many events about one thing (a peer's
+/// life, a link) a few are written at once and then one every ten seconds, the last (<see cref="LineLimiter{TKey, TLine}"/>).
 /// </summary>
-public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
+public sealed class EngineEventLog
 {
     private const string Component = "engine";
     private const long LateMs = 200;
 
-    /// <summary>Writes one event.</summary>
+    private readonly BoxSettings _settings;
+    private readonly StructuredLog _log;
+    private readonly LineLimiter<(EngineEventKind, byte, byte), EngineEvent> _limiter;
+    private long _now;
+
+    /// <summary>For a box's names.</summary>
+    public EngineEventLog(BoxSettings settings, StructuredLog log)
+    {
+        (_settings, _log) = (settings, log);
+        _limiter = new LineLimiter<(EngineEventKind, byte, byte), EngineEvent>(WriteLine);
+    }
+
+    /// <summary>Takes an event; its line is written now or kept.</summary>
     public void Write(in EngineEvent e, long nowWallMs)
     {
+        _now = nowWallMs;
+        _limiter.Add((Subject(e.Kind), e.Node, e.Link), e, nowWallMs);
+    }
+
+    /// <summary>Writes lines that were kept and are due; now and then.</summary>
+    public void Flush(long nowWallMs)
+    {
+        _now = nowWallMs;
+        _limiter.Flush(nowWallMs);
+    }
+
+    /// <summary>Writes all lines that were kept.</summary>
+    public void Flush() => _limiter.FlushAll();
+
+    // What undoes something is about the same thing, so that the last line tells how it stands.
+    private static EngineEventKind Subject(EngineEventKind kind) => kind switch
+    {
+        EngineEventKind.PeerDied => EngineEventKind.PeerUp,
+        EngineEventKind.LinkUnusable => EngineEventKind.LinkUsable,
+        EngineEventKind.ClockAgrees => EngineEventKind.ClockSkew,
+        EngineEventKind.NodeListAgrees => EngineEventKind.NodeListDiffers,
+        EngineEventKind.ConfigurationAgrees => EngineEventKind.ConfigurationDiffers,
+        EngineEventKind.CarrierDown => EngineEventKind.CarrierUp,
+        EngineEventKind.ResyncEnded => EngineEventKind.ResyncBegan,
+        _ => kind,
+    };
+
+    private void WriteLine(EngineEvent e, int more)
+    {
+        string own = ConfigurationDigest.Text(_settings.Digest), theirs = ConfigurationDigest.Text(e.Value);
         (string, object?) peer = ("peer", Name(e.Node)), link = ("link", BoxStatements.Name((LinkRole)e.Link)), ms = ("ms", e.Value);
         (string? cause, (string, object?)[] fields) = e.Kind switch
         {
@@ -30,25 +73,30 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
             EngineEventKind.ClockSkew => ("the clocks differ and handshakes may fail: synchronise them", [peer, ms]),
             EngineEventKind.WrongKey => ("datagrams in its name do not fit our key and are not believed: it has another key file, or somebody forges them", [peer]),
             EngineEventKind.NodeListDiffers => ("the peer has another list of boxes and is not used: give all boxes the same list", [peer]),
+            EngineEventKind.ConfigurationDiffers => ("the peer is used all the same, but treats connections by another configuration than this box: give all boxes the same",
+                [peer, ("parts", string.Join(' ', ConfigurationDigest.Differences(_settings.Digest, e.Value))), ("own", own), ("theirs", theirs)]),
+            EngineEventKind.ConfigurationAgrees => (null, [peer, ("own", own)]),
+            EngineEventKind.NameTaken => ("somebody beats in this box's name with our key: two boxes have one hostname and take each other's frames; give each a name of its own", [("name", _settings.Hostname)]),
             EngineEventKind.CarrierDown => ("the interface is down or has lost its carrier", [link]),
             EngineEventKind.CarrierUp => (null, [link]),
             EngineEventKind.LinkGone => ("there is no interface of this name any more; it is opened again when there is one", [link, ("interface", Interface(e.Link))]),
             EngineEventKind.LinkReopened => (null, [link, ("interface", Interface(e.Link))]),
-            _ => e.Node < settings.Nodes.Length && e.Node != settings.Node ? (null, [peer]) : ((string?)null, Array.Empty<(string, object?)>()),
+            _ => e.Node < _settings.Nodes.Length && e.Node != _settings.Node ? (null, [peer]) : ((string?)null, Array.Empty<(string, object?)>()),
         };
-        if (nowWallMs - e.WallMs > LateMs)
+        if (more > 0) fields = [.. fields, ("more", string.Create(CultureInfo.InvariantCulture, $"{more} in the last {LineLimiter<int, int>.WindowMs / 1000} s"))];
+        if (_now - e.WallMs > LateMs)
             fields = [.. fields, ("at", DateTimeOffset.FromUnixTimeMilliseconds(e.WallMs).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture))];
         string what = ShowText.Spaced(e.Kind.ToString(), '-');
-        if (cause is null) log.Info(Component, what, fields);
-        else log.Warning(Component, what, cause, fields);
+        if (cause is null) _log.Info(Component, what, fields);
+        else _log.Warning(Component, what, cause, fields);
     }
 
     /// <summary>The event ring was full: what is shown comes from the tables, so only log lines are missing.</summary>
-    public void WriteLost(ulong lost) => log.Warning(Component, "events-lost", "the manager was away or too slow; the tables are complete, the log is not", ("events", lost));
+    public void WriteLost(ulong lost) => _log.Warning(Component, "events-lost", "the manager was away or too slow; the tables are complete, the log is not", ("events", lost));
 
-    private string Name(byte node) => node < settings.Nodes.Length ? settings.Nodes[node] : "none";
+    private string Name(byte node) => node < _settings.Nodes.Length ? _settings.Nodes[node] : "none";
 
-    private string Interface(byte link) => (link == (byte)LinkRole.External ? settings.External : settings.Internal).InterfaceName;
+    private string Interface(byte link) => (link == (byte)LinkRole.External ? _settings.External : _settings.Internal).InterfaceName;
 
-    private string Names(ulong set) => set == 0 ? "none" : string.Join(' ', Enumerable.Range(0, settings.Nodes.Length).Where(n => (set >> n & 1) != 0).Select(n => settings.Nodes[n]));
+    private string Names(ulong set) => set == 0 ? "none" : string.Join(' ', Enumerable.Range(0, _settings.Nodes.Length).Where(n => (set >> n & 1) != 0).Select(n => _settings.Nodes[n]));
 }

@@ -30,6 +30,9 @@ public enum EngineEventKind
     WrongKey = 21,
     LinkGone = 22,
     LinkReopened = 23,
+    ConfigurationDiffers = 24,
+    ConfigurationAgrees = 25,
+    NameTaken = 26,
 }
 
 /// <summary>One event: what, when, about which node and link, why, and a number.</summary>

@@ -22,6 +22,8 @@ public sealed class EngineFiles : IDisposable
 {
     private const string SharedDirectory = "/dev/shm";
 
+    private bool _announced;
+
     private EngineFiles(EngineAddress address, SharedRegion flows, SharedRegion records, SharedRegion status, SharedRegion events)
     {
         Address = address;
@@ -125,6 +127,21 @@ public sealed class EngineFiles : IDisposable
         string path = AddressPath(runDirectory), fresh = path + ".new";
         File.WriteAllText(fresh, JsonSerializer.Serialize(Address));
         File.Move(fresh, path, overwrite: true);
+    }
+
+    /// <summary>The same if it was not done, or undone by somebody, and as far as it can be.</summary>
+    public void TryAnnounce(string runDirectory)
+    {
+        if (_announced && File.Exists(AddressPath(runDirectory))) return;
+        try
+        {
+            Announce(runDirectory);
+            _announced = true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The supervisor says that the directory cannot be written.
+        }
     }
 
     /// <summary>The memory of a worker's box.</summary>

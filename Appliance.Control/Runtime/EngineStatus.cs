@@ -104,7 +104,10 @@ public struct PeerStatus
     /// <summary>Records sent, received, resent; datagrams sent, received; full transfers sent, received; rejected datagrams.</summary>
     public long RecordsSent, RecordsReceived, Retransmitted, DatagramsSent, DatagramsReceived, ResyncsSent, ResyncsReceived, Rejected, RejectedBeats;
 
-    private readonly long _spare1, _spare2, _spare3;
+    /// <summary>Digest of its configuration, as its last beat said; 0 before the first.</summary>
+    public long Configuration;
+
+    private readonly long _spare1, _spare2;
 }
 
 /// <summary>

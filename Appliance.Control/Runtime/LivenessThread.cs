@@ -61,6 +61,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             Self = settings.Node,
             Peers = _peers,
             NodeListHash = NodeListHash(settings),
+            Configuration = settings.Digest,
             IntervalNs = settings.HeartbeatIntervalNs,
             Misses = settings.HeartbeatMisses,
         };
@@ -222,6 +223,9 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             LivenessEventKind.ClockAgrees => EngineEventKind.ClockAgrees,
             LivenessEventKind.NodeListDiffers => EngineEventKind.NodeListDiffers,
             LivenessEventKind.NodeListAgrees => EngineEventKind.NodeListAgrees,
+            LivenessEventKind.ConfigurationDiffers => EngineEventKind.ConfigurationDiffers,
+            LivenessEventKind.ConfigurationAgrees => EngineEventKind.ConfigurationAgrees,
+            LivenessEventKind.NameTaken => EngineEventKind.NameTaken,
             _ => EngineEventKind.None,
         };
         if (kind != EngineEventKind.None) _report.Report(kind, e.Node, e.Link, (byte)e.Cause, kind == EngineEventKind.MembershipChanged ? e.Membership : e.Value);
@@ -245,6 +249,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             status.Factor = peer.Last.Workload >> 8;
             status.LastBeatWallMs = peer.Last.WallMs;
             status.Incarnation = (long)peer.Incarnation;
+            status.Configuration = (long)peer.Last.Configuration;
             status.RejectedBeats = _core.RejectedFrom[box.Id];
             ReportStrangers(box.Id, peer.Alive);
         }

@@ -31,19 +31,25 @@ public sealed class ManagerHost : IDisposable
     }
 
     /// <summary>Until <paramref name="stop"/> is set.</summary>
-    /// <exception cref="IOException">The socket cannot be made.</exception>
+    /// <exception cref="IOException">The socket cannot be made, or somebody has removed it: a successor makes another.</exception>
     public void Run(WaitHandle stop)
     {
         Poll();
-        using ShowServer server = new(RunDirectory.SocketPath(_directory), Answer);
+        string socket = RunDirectory.SocketPath(_directory);
+        using ShowServer server = new(socket, Answer);
         while (!stop.WaitOne(PollMs))
         {
             lock (_gate) Poll();
+            if (!File.Exists(socket)) throw new IOException($"the socket {socket} was removed");
         }
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _engine?.Dispose();
+    public void Dispose()
+    {
+        _events.Flush();
+        _engine?.Dispose();
+    }
 
     private JsonObject Answer(ShowQuery query)
     {
@@ -53,6 +59,7 @@ public sealed class ManagerHost : IDisposable
     private void Poll()
     {
         Reopen();
+        _events.Flush(Clock.WallMs);
         if (_engine is null) return;
         while (_engine.Events.TryRead(out EngineEvent e)) _events.Write(e, Clock.WallMs);
         ulong lost = _engine.Events.Lost;

@@ -1,8 +1,10 @@
 using System.Runtime.InteropServices;
+using System.Text;
+using Microsoft.Win32.SafeHandles;
 
 namespace Appliance.Control.Runtime;
 
-/// <summary>What .NET does not offer about processes: signals, and the bond of a child to its parent (prctl(2), kill(2)).</summary>
+/// <summary>What .NET does not offer about processes: signals, and the bond of a child to its parent (prctl(2), kill(2)), and memory that children inherit as a file (memfd_create(2)).</summary>
 internal static partial class ProcessNative
 {
     public const int SigKill = 9, SigTerm = 15;
@@ -20,6 +22,22 @@ internal static partial class ProcessNative
     /// <paramref name="parent"/> (any more): then it died before the bond was made.
     /// </summary>
     public static bool DieWith(int parent) => Prctl(SetParentDeathSignal, SigKill, 0, 0, 0) == 0 && GetParent() == parent;
+
+    /// <summary>A file without a place on any disk, which every child finds open under the same number.</summary>
+    /// <exception cref="IOException">The kernel refuses.</exception>
+    public static SafeFileHandle InheritedFile(string name, string text)
+    {
+        SafeFileHandle file = new(MemoryFile(name, 0), ownsHandle: true);
+        if (file.IsInvalid) throw new IOException($"memory for the {name}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}");
+        RandomAccess.Write(file, Encoding.UTF8.GetBytes(text), 0);
+        return file;
+    }
+
+    /// <summary>Path by which a process opens a file that it has inherited.</summary>
+    public static string PathOf(SafeFileHandle file) => $"/proc/self/fd/{file.DangerousGetHandle()}";
+
+    [LibraryImport("libc", EntryPoint = "memfd_create", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int MemoryFile(string name, uint flags);
 
     [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
     private static partial int Kill(int pid, int signal);

@@ -136,7 +136,7 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     /// <inheritdoc/>
     public void OwnedBytes(byte from, ulong id, uint sequence, ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length <= OwnedHeader) return;
+        if (bytes.Length < OwnedHeader) return;
         SpliceCommand command = new() { Kind = SpliceCommandKind.OwnedBytes, Node = from, CookieOptions = bytes[44], Length = bytes.Length - OwnedHeader };
         ref SpliceRecord record = ref command.Record;
         record.Id = id;
@@ -178,7 +178,8 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
     /// <inheritdoc/>
     public void Confirmed(RecordKind kind, ulong id, uint version)
     {
-        if (_recordTickets.Remove(id, out ulong ticket)) PostUrgent(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = ticket });
+        // Bytes offered before carry the same id.
+        if (kind != RecordKind.OwnedBytes && _recordTickets.Remove(id, out ulong ticket)) PostUrgent(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = ticket });
     }
 
     /// <inheritdoc/>
@@ -264,8 +265,14 @@ public sealed class RecordBridge : IRecordSink, IRecordSource, IDisposable
         BinaryPrimitives.WriteUInt32BigEndian(chunk[36..], message.Record.A);
         BinaryPrimitives.WriteUInt32BigEndian(chunk[40..], message.Record.B);
         chunk[44] = message.CookieOptions;
-        ReadOnlySpan<byte> bytes = MemoryNative.Span(message.Bytes, message.Length);
         uint sequence = message.Record.A + 1 + (uint)message.Offset;
+        if (message.Length == 0)
+        {
+            _offers.Remove(message.Record.Id);
+            _replicator!.PublishOwnedBytes(message.Record.Id, sequence, chunk[..OwnedHeader], now);
+            return;
+        }
+        ReadOnlySpan<byte> bytes = MemoryNative.Span(message.Bytes, message.Length);
         long first = _replicator!.LastStamp + 1, last = first;
         while (!bytes.IsEmpty)
         {

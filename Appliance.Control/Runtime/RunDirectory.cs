@@ -30,14 +30,15 @@ public sealed record RunState(int Supervisor, int Engine, int Standby, int Manag
 /// <summary>
 /// The directory in which one running appliance keeps its small files: <c>lock</c>, <c>run.json</c>,
 /// <c>configuration</c> (what runs, in canonical form), <c>engine.json</c>, <c>standby</c>, <c>manager.sock</c>. Held
-/// by a lock that the kernel releases when its holder dies, however that happens. Its end removes all of them.
+/// by a lock that the kernel releases when its holder dies, however that happens. Nobody depends on what stands in it: if somebody
+/// removes it, it is made again. Its end removes all of them.
 /// </summary>
 public sealed class RunDirectory : IDisposable
 {
     // Room for the socket's name in sockaddr_un (108 bytes with the final zero).
     private const int LongestPath = 107 - 13;
 
-    private readonly FileStream _lock;
+    private FileStream _lock;
     private readonly bool _made;
 
     private RunDirectory(string path, FileStream held, bool made)
@@ -77,9 +78,7 @@ public sealed class RunDirectory : IDisposable
         }
         try
         {
-            // An exclusive flock: it ends with this process.
-            var held = new FileStream(Path.Combine(path, "lock"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
-            return new RunDirectory(path, held, made);
+            return new RunDirectory(path, Lock(path), made);
         }
         catch (UnauthorizedAccessException)
         {
@@ -93,6 +92,18 @@ public sealed class RunDirectory : IDisposable
         return null;
     }
 
+    /// <summary>Makes the directory, its lock and the configuration anew if somebody has removed them.</summary>
+    /// <exception cref="IOException">That cannot be, or another appliance has taken its place (also <see cref="UnauthorizedAccessException"/>).</exception>
+    public void Restore(string configuration)
+    {
+        if (File.Exists(LockPath(FullPath))) return;
+        Make(FullPath);
+        // First the old one: its end removes whatever has its name.
+        _lock.Dispose();
+        _lock = Lock(FullPath);
+        WriteConfiguration(configuration);
+    }
+
     /// <summary>Replaces the state at once: a reader sees the old or the new one.</summary>
     public void Write(RunState state) => Replace(StatePath(FullPath), state.ToJson());
 
@@ -103,16 +114,14 @@ public sealed class RunDirectory : IDisposable
     public void RemoveLeftovers()
     {
         EngineFiles.RemoveLeftovers(EngineFiles.ReadAddress(FullPath));
-        File.Delete(EngineFiles.AddressPath(FullPath));
-        File.Delete(SocketPath(FullPath));
-        File.Delete(Standby.ReadyPath(FullPath));
+        foreach (string file in (string[])[EngineFiles.AddressPath(FullPath), SocketPath(FullPath), Standby.ReadyPath(FullPath)]) TryDelete(file);
     }
 
     /// <summary>Removes everything, the directory too if it was made here, and gives the lock up.</summary>
     public void Dispose()
     {
         RemoveLeftovers();
-        foreach (string file in (string[])[StatePath(FullPath), ConfigurationPath]) File.Delete(file);
+        foreach (string file in (string[])[StatePath(FullPath), ConfigurationPath]) TryDelete(file);
         _lock.Dispose();
         if (!_made) return;
         try
@@ -124,6 +133,24 @@ public sealed class RunDirectory : IDisposable
             // Somebody put something in it, or its parent is not ours: it stays.
         }
     }
+
+    /// <summary>Removes a file of the directory as far as that can be done.</summary>
+    internal static void TryDelete(string path)
+    {
+        try
+        {
+            File.Delete(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // The directory is gone, or not ours to write any more.
+        }
+    }
+
+    private static string LockPath(string directory) => Path.Combine(directory, "lock");
+
+    // An exclusive flock: it ends with this process.
+    private static FileStream Lock(string directory) => new(LockPath(directory), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
 
     private static void Make(string path)
     {

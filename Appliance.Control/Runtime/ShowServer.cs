@@ -52,7 +52,7 @@ public sealed class ShowServer : IDisposable
     {
         _end.Cancel();
         _socket.Dispose();
-        File.Delete(_path);
+        RunDirectory.TryDelete(_path);
     }
 
     private async Task AcceptAsync()

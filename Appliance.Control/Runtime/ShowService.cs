@@ -120,6 +120,7 @@ public sealed class ShowService
         document["liveBoxes"] = Names(header.Live);
         var held = new long[NodeIds.Max];
         Listing(engine).Walk((in SpliceRecord record, TableReader<RewriteEntry> _) => held[record.Origin % NodeIds.Max]++);
+        document["configuration"] = ConfigurationDigest.Text(_compiled.Box.Digest);
         document["recordsOwn"] = held[_compiled.Box.Node];
         var peers = new JsonArray();
         foreach (PeerBox peer in _compiled.Box.Peers)
@@ -133,6 +134,7 @@ public sealed class ShowService
                 ["usable"] = s.Usable != 0,
                 ["links"] = Links(s.Links),
                 ["refilled"] = s.Refilled != 0,
+                ["configuration"] = Compared(s),
                 ["factor"] = s.Factor,
                 ["lagOutUs"] = s.LagOutUs,
                 ["lagInUs"] = s.LagInUs,
@@ -144,6 +146,7 @@ public sealed class ShowService
                 ["details"] = new JsonObject
                 {
                     ["incarnation"] = s.Incarnation,
+                    ["configuration"] = s.LastBeatWallMs == 0 ? null : ConfigurationDigest.Text((ulong)s.Configuration),
                     ["lastBeatWallMs"] = s.LastBeatWallMs,
                     ["recordsSent"] = s.RecordsSent,
                     ["recordsReceived"] = s.RecordsReceived,
@@ -162,6 +165,13 @@ public sealed class ShowService
             rejected.Add(new JsonObject { ["reason"] = JsonNamingPolicy.CamelCase.ConvertName(reason.ToString()), ["datagrams"] = count, ["sentence"] = RejectReasons.Sentence(reason) });
         }
         document["rejected"] = rejected;
+    }
+
+    private string? Compared(in PeerStatus peer)
+    {
+        if (peer.LastBeatWallMs == 0) return null;
+        IReadOnlyList<string> differences = ConfigurationDigest.Differences(_compiled.Box.Digest, (ulong)peer.Configuration);
+        return differences.Count == 0 ? "same" : $"other {string.Join(' ', differences)}";
     }
 
     private void Counters(JsonObject document, Statistics statistics, bool all)

@@ -1,16 +1,18 @@
 using Appliance.Control.Model;
+using Microsoft.Win32.SafeHandles;
 
 namespace Appliance.Control.Runtime;
 
 /// <summary>
 /// `appliance run`: keeps an engine and a manager alive, each for itself, and a standby that becomes the engine when
 /// that ends (<see cref="Standby"/>). Sleeps unless one of them ends or a signal comes. An engine that ends before it
-/// ever ran ends the whole: what it lacks (an interface, a privilege) does not come by trying again. Runs on one thread, which must not end before its children.
+/// ever ran ends the whole: what it lacks (an interface, a privilege) does not come by trying again. Its children have the configuration
+/// from its memory, so that they start also when the run directory is full or gone. Runs on one thread, which must not end before its children.
 /// </summary>
 public sealed class Supervisor : IDisposable
 {
     private const string Component = "supervisor";
-    private const int AnnouncementPollMs = 10;
+    private const int AnnouncementPollMs = 10, StateRetryMs = 1000;
     private const long StandbyPauseNs = 3_000_000_000;
     private static readonly TimeSpan EnginePatience = TimeSpan.FromSeconds(3), ManagerPatience = TimeSpan.FromSeconds(1);
 
@@ -20,21 +22,26 @@ public sealed class Supervisor : IDisposable
     private static readonly (string, string)[] ManagerEnvironment = [("DOTNET_EnableDiagnostics", "0")];
 
     private readonly RunDirectory _directory;
+    private readonly string _configuration;
+    private readonly SafeFileHandle _inherited;
     private readonly StructuredLog _log;
     private readonly ChildProcess _engine, _standby, _manager;
     private readonly SemaphoreSlim _changed = new(0);
     private readonly DateTimeOffset _since = DateTimeOffset.UtcNow;
     private volatile bool _stop;
-    private bool _engineRan;
+    private bool _engineRan, _stateMissing;
 
     /// <summary>For a directory that this process holds, with the configuration as text.</summary>
+    /// <exception cref="IOException">The directory cannot be written (also <see cref="UnauthorizedAccessException"/>).</exception>
     public Supervisor(RunDirectory directory, string configuration, StructuredLog log, bool jsonLog)
     {
         _directory = directory;
         _log = log;
         directory.RemoveLeftovers();
         directory.WriteConfiguration(configuration);
-        string[] tail = [directory.ConfigurationPath, directory.FullPath];
+        _configuration = configuration;
+        _inherited = ProcessNative.InheritedFile("configuration", configuration);
+        string[] tail = [ProcessNative.PathOf(_inherited), directory.FullPath];
         _engine = new ChildProcess("engine", ["engine", .. tail], EngineEnvironment, Wake);
         _standby = new ChildProcess("standby", ["engine", .. tail, "standby"], EngineEnvironment, Wake) { IsStandby = true };
         _manager = new ChildProcess("manager", ["manager", .. tail, .. jsonLog ? (string[])["--json-log"] : []], ManagerEnvironment, Wake);
@@ -70,6 +77,7 @@ public sealed class Supervisor : IDisposable
             good = !NoteEnd(_engine) || _engineRan;
             NoteEnd(_manager);
             NoteEnd(_standby);
+            if (_stateMissing) WriteState();
         }
         if (!good) _log.Error(Component, "engine-failed", "it ended before it ran; what it needs is said above", ("exit", _engine.ExitCode));
         EndAll();
@@ -82,6 +90,7 @@ public sealed class Supervisor : IDisposable
         _engine.Dispose();
         _standby.Dispose();
         _manager.Dispose();
+        _inherited.Dispose();
         _changed.Dispose();
     }
 
@@ -90,6 +99,7 @@ public sealed class Supervisor : IDisposable
     private int PauseMs()
     {
         long next = Math.Min(Math.Min(_engine.StartAt, _standby.StartAt), _manager.StartAt);
+        if (_stateMissing) next = Math.Min(next, Clock.Now + StateRetryMs * 1_000_000L);
         return next == long.MaxValue ? Timeout.Infinite : (int)Math.Clamp((next - Clock.Now + 999_999) / 1_000_000, 0, 60_000);
     }
 
@@ -125,16 +135,20 @@ public sealed class Supervisor : IDisposable
         if (_stop) _log.Info(Component, "stopped");
     }
 
-    // For whoever looks: a run directory that is full or gone is no reason to end.
+    // For whoever looks: a run directory that is full or gone is no reason to end. Tried again until it can be written.
     private void WriteState()
     {
         try
         {
+            _directory.Restore(_configuration);
             _directory.Write(new RunState(Environment.ProcessId, _engine.Pid, _standby.Pid, _manager.Pid, _since, new RestartCounts(_engine.Restarts, _manager.Restarts)));
+            if (_stateMissing) _log.Info(Component, "state-written");
+            _stateMissing = false;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            _log.Warning(Component, "state-not-written", e.Message);
+            if (!_stateMissing) _log.Warning(Component, "state-not-written", $"{e.Message} The appliance goes on; `show` may not find it. Make room, or give the directory back to its user", ("directory", _directory.FullPath));
+            _stateMissing = true;
         }
     }
 }

@@ -16,13 +16,14 @@ public enum RejectReason : byte
     TooManyKeys,
     Malformed,
     Late,
+    OwnName,
 }
 
 /// <summary>The operator's sentence for each <see cref="RejectReason"/>.</summary>
 public static class RejectReasons
 {
     /// <summary>Number of reasons.</summary>
-    public const int Count = (int)RejectReason.Late + 1;
+    public const int Count = (int)RejectReason.OwnName + 1;
 
     /// <summary>One plain sentence.</summary>
     public static string Sentence(RejectReason reason) => reason switch
@@ -39,6 +40,7 @@ public static class RejectReasons
         RejectReason.TooManyKeys => "more new incarnations in a second than we look at",
         RejectReason.Malformed => "the seal is right but the contents cannot be parsed",
         RejectReason.Late => "overtaken by a later datagram; its sender sends the contents again",
+        RejectReason.OwnName => "sealed with our key in this box's own name: another box has the same name, or somebody repeats what an earlier run has sent",
         _ => reason.ToString(),
     };
 }

@@ -222,6 +222,12 @@ public sealed class PeerMessages
         FlowKey key = SpliceTable.KeyToServer(command.Record);
         Handshake? handshake = _box.Handshakes.Find(key);
         TcpSeq a = new(command.Record.A), b = new(command.Record.B);
+        if (command.Length == 0)
+        {
+            // Whoever has woken goes on; the client will tell.
+            if (handshake is { State: HandshakeState.Shadow } && handshake.A == a && handshake.B == b) _box.Handshakes.End(handshake);
+            return;
+        }
         if (handshake is null)
         {
             if (_box.Services.Find(key.Destination, key.DestinationPort) is not { } service) return;

@@ -99,7 +99,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 JoinFromData(handshake);
                 break;
             case HandshakeState.BackendData when handshake.HasLowest && host.Now < handshake.StepEnds:
-                AskClient(handshake);
+                AskWhatClientHas(handshake);
                 table.Schedule(handshake, host.Now + AskNs);
                 break;
             case HandshakeState.BackendData when handshake.HasLowest:
@@ -139,10 +139,11 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         Abandon(handshake);
     }
 
-    /// <summary>Ends a handshake without a word to the client; a backend that may be half open is reset.</summary>
+    /// <summary>Ends a handshake, and with it the connection, without a word to the client; a backend that may be half open is reset, and what peers keep of it is let go.</summary>
     public void Abandon(Handshake handshake)
     {
         ResetBackend(handshake);
+        ClientHandshaker.TakeOfferBack(host, handshake);
         table.End(handshake);
     }
 
@@ -326,7 +327,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         if (handshake.State == HandshakeState.BackendSyn)
         {
             handshake.State = HandshakeState.BackendData;
-            AskClient(handshake);
+            AskWhatClientHas(handshake);
             table.Schedule(handshake, host.Now + ListenNs);
         }
         if (tcp.Payload.Length == 0 && !tcp.Has(TcpFlags.Fin)) return DropReason.Consumed;
@@ -340,7 +341,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     }
 
     // The oldest byte that the backend repeats is its first only if the client has none: a keepalive probe makes the client say so.
-    private void AskClient(Handshake handshake)
+    private void AskWhatClientHas(Handshake handshake)
     {
         TcpSegmentSpec probe = ClientHandshaker.ToClient(handshake.ClientKey, handshake.B, handshake.A + 1u + (uint)handshake.Acked, TcpFlags.Ack, 0);
         if (handshake.Timestamps) (probe.HasTimestamps, probe.TsVal, probe.TsEcr) = (true, (uint)host.WallMs, handshake.ClientTsVal);

@@ -225,6 +225,15 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         host.Publish(message);
     }
 
+    /// <summary>The connection is over before it became a splice: an offer of no bytes says that none are to be kept.</summary>
+    internal static void TakeOfferBack(ISpliceHost host, Handshake handshake)
+    {
+        if (handshake.Offered == 0) return;
+        SpliceEvent message = Describe(handshake, SpliceEventKind.OwnedBytes);
+        message.Offset = -1;
+        host.Publish(message);
+    }
+
     private void AckEarly(Handshake handshake, int upTo)
     {
         handshake.Acked = Math.Max(handshake.Acked, WindowOf(handshake).Acknowledge(upTo, out ushort window));
@@ -249,6 +258,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         // The same SYN again is answered by the same function with the same (or the next window's) cookie; another ISN is another connection.
         if (packet.Tcp.Seq == handshake.A || handshake.State > HandshakeState.AskingPeers) return DropReason.SegmentInvalid;
         Service service = handshake.Service;
+        TakeOfferBack(host, handshake);
         table.End(handshake);
         return OnSyn(packet, service);
     }

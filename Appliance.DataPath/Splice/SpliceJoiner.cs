@@ -24,15 +24,16 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         if (waits) record.Options |= SpliceOptions.Held;
         int hopServer = host.NextHop(FlowDirection.ToServer, record.Real);
         int hopClient = host.NextHop(FlowDirection.ToClient, record.Client);
-        int index = -1;
-        ulong displaced = 0;
-        InstallResult result = hopServer < 0 || hopClient < 0
-            ? InstallResult.Full
-            : splices.Install(record, (ushort)hopServer, (ushort)hopClient, host.Now, out index, out displaced);
+        if (hopServer < 0 || hopClient < 0)
+        {
+            Fail(handshake, terms, DropReason.NoRoute);
+            return;
+        }
+        InstallResult result = splices.Install(record, (ushort)hopServer, (ushort)hopClient, host.Now, out int index, out ulong displaced);
         if (displaced != 0) PublishRemoved(displaced);
         if (result is not (InstallResult.Installed or InstallResult.Updated))
         {
-            Fail(handshake, terms, result == InstallResult.Occupied ? DropReason.SegmentInvalid : DropReason.TableFull);
+            Fail(handshake, terms, result == InstallResult.Full ? DropReason.TableFull : DropReason.SegmentInvalid);
             return;
         }
         host.Statistics[Counter.SplicesCreated]++;
@@ -301,6 +302,7 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         host.Send(FlowDirection.ToServer, ref toServer, default, 0);
         TcpSegmentSpec toClient = ClientHandshaker.ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 1u, TcpFlags.Rst | TcpFlags.Ack, 0);
         host.Send(FlowDirection.ToClient, ref toClient, default, 0);
+        ClientHandshaker.TakeOfferBack(host, handshake);
         table.End(handshake);
     }
 }

@@ -20,7 +20,7 @@ public enum SpliceEventKind : byte
     /// <summary>Who holds a record, a choice or owned bytes of this client tuple? Answers come back by the ticket.</summary>
     Query,
 
-    /// <summary>Request bytes that are about to be acknowledged early (client tuple, a, b count; bytes from <see cref="SpliceEvent.Offset"/> behind a+1).</summary>
+    /// <summary>Request bytes that are about to be acknowledged early (client tuple, a, b count; bytes from <see cref="SpliceEvent.Offset"/> behind a+1). None, at -1: the connection is over, those offered before need not be kept.</summary>
     OwnedBytes,
 }
 
@@ -80,7 +80,7 @@ public enum SpliceCommandKind : byte
     /// <summary>A peer's choice for a handshake.</summary>
     Choice,
 
-    /// <summary>A peer's early-acknowledged request bytes (in <see cref="SpliceCommand.Bytes"/>, owned by the worker's slab from now on).</summary>
+    /// <summary>A peer's early-acknowledged request bytes (in <see cref="SpliceCommand.Bytes"/>, owned by the worker's slab from now on); none: it keeps none any more.</summary>
     OwnedBytes,
 
     /// <summary>All live peers have answered the query with this ticket; what they hold was delivered before.</summary>

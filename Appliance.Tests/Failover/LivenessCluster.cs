@@ -29,6 +29,9 @@ internal sealed class LivenessCluster : IDisposable
 
     public double Loss { get; set; }
 
+    /// <summary>What the boxes that start from now on have as the number of their configuration.</summary>
+    public ulong Configuration { get; set; }
+
     /// <summary>True if a datagram from a box to a box on a link is lost.</summary>
     public Func<byte, byte, byte, bool> Cut { get; set; } = (_, _, _) => false;
 
@@ -88,7 +91,7 @@ internal sealed class LivenessNode : IBeatOutput
     public LivenessNode(LivenessCluster cluster, byte id, Incarnation me, ClusterKeys keys, long now)
     {
         (_cluster, Id, Next) = (cluster, id, now);
-        var options = new LivenessOptions { Self = id, Peers = (1UL << cluster.Nodes.Length) - 1, NodeListHash = 42 };
+        var options = new LivenessOptions { Self = id, Peers = (1UL << cluster.Nodes.Length) - 1, NodeListHash = 42, Configuration = cluster.Configuration };
         Core = new LivenessCore(options, me, keys, this, now, cluster.Random);
         NodeFlags flags = NodeFlags.Proxy | NodeFlags.Refilled | NodeFlags.Ready | (id == 0 ? NodeFlags.Sharer | NodeFlags.ActiveSharer : NodeFlags.None);
         Core.SetLocal(new LocalState { Flags = flags, Workload = 1000 });

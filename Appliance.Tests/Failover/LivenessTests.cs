@@ -1,4 +1,5 @@
 using Appliance.Control.Failover;
+using Appliance.Control.Sealing;
 using NUnit.Framework;
 
 namespace Appliance.Tests.Failover;
@@ -175,6 +176,70 @@ public sealed class LivenessTests
         cluster.Nodes[1].WallOffset = 0;
         cluster.Run(100 * Ms);
         Assert.That(cluster.Nodes[0].Count(LivenessEventKind.ClockAgrees), Is.EqualTo(1));
+    }
+
+    [Test]
+    public void Another_configuration_is_told_once_for_each_and_nobody_is_left_out_for_it()
+    {
+        using var cluster = new LivenessCluster(3, 12, isSealed: true);
+        cluster.Run(200 * Ms);
+        LivenessNode first = cluster.Nodes[0];
+        ulong[] Told() => [.. first.Events.Where(e => e.Event.Kind is LivenessEventKind.ConfigurationDiffers or LivenessEventKind.ConfigurationAgrees).Select(e => e.Event.Value)];
+        Assert.That(Told(), Is.Empty);
+        foreach (ulong next in (ulong[])[5, 5, 6, 0])
+        {
+            cluster.Configuration = next;
+            cluster.Nodes[1].Core.Dispose();
+            cluster.Start(1);
+            cluster.Run(200 * Ms);
+            Assert.That(first.Core.Table, Is.EqualTo(7UL));
+        }
+        Assert.That(Told(), Is.EqualTo(new ulong[] { 5, 6, 0 }), "once, though it was started twice with the first");
+        Assert.That(first.Count(LivenessEventKind.ConfigurationAgrees), Is.EqualTo(1));
+        Assert.That(cluster.Nodes[2].Count(LivenessEventKind.ConfigurationDiffers), Is.EqualTo(2));
+    }
+
+    [Test]
+    public void A_second_box_with_the_same_name_is_told_once_and_a_recording_is_not([Values] bool isSealed)
+    {
+        using var cluster = new LivenessCluster(2, 13, isSealed);
+        cluster.Run(200 * Ms);
+        byte[][] earlier = Heard(cluster, LivenessCluster.Wall, isSealed), now = Heard(cluster, LivenessCluster.Wall + cluster.Now / Ms, isSealed);
+        LivenessNode box = cluster.Nodes[1];
+        foreach (byte[] datagram in earlier) box.Receive(Links.External, datagram, cluster.Now);
+        Assert.That(box.Count(LivenessEventKind.NameTaken), Is.Zero, "it may have sent this itself, before it was started again");
+        cluster.Run(2_000 * Ms);
+        foreach (byte[] datagram in now) box.Receive(Links.External, datagram, cluster.Now);
+        Assert.That(box.Count(LivenessEventKind.NameTaken), Is.EqualTo(1));
+        Assert.That(box.Core.Rejected[(int)RejectReason.OwnName], Is.EqualTo(earlier.Length + now.Length));
+        cluster.Run(100 * Ms);
+        Assert.That(box.Count(LivenessEventKind.NodeDied), Is.Zero);
+    }
+
+    // What a second box 1 says to everybody on the external link in 50 ms.
+    private static byte[][] Heard(LivenessCluster cluster, long wallMs, bool isSealed)
+    {
+        ClusterKeys keys = isSealed ? new ClusterKeys("0123456789abcdef"u8) : ClusterKeys.Unsealed;
+        var salt = new byte[Incarnation.SaltBytes];
+        cluster.Random.NextBytes(salt);
+        var said = new Recorder();
+        using var twin = new LivenessCore(new LivenessOptions { Self = 1, Peers = 3, NodeListHash = 42 }, new Incarnation(salt), keys, said, cluster.Now, cluster.Random);
+        for (long t = 0; t < 50; t++)
+        {
+            twin.WorkersAdvanced(cluster.Now + t * Ms);
+            twin.Step(cluster.Now + t * Ms, wallMs + t);
+        }
+        return [.. said.External];
+    }
+
+    private sealed class Recorder : IBeatOutput
+    {
+        public List<byte[]> External { get; } = [];
+
+        public void SendBeat(byte link, byte receiver, ReadOnlySpan<byte> datagram)
+        {
+            if (link == Links.External) External.Add(datagram.ToArray());
+        }
     }
 
     [Test]

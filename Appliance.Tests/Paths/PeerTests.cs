@@ -1,43 +1,15 @@
 using System.Text;
 using Appliance.DataPath.Memory;
-using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;
+using static Appliance.Tests.Paths.ScriptedPeer;
 
 namespace Appliance.Tests.Paths;
 
-/// <summary>SPLICE 3, 4.2, 4.6, 5 and 11 from one box's view: its peers are scripted by the commands and events of its channel, and by frames with their MACs.</summary>
+/// <summary>SPLICE 3, 4.2 and 4.6 from one box's view: what it and its peers tell each other of connections while all of them live.</summary>
 public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astray)
 {
-    private const ulong Both = 3;
-
-    private static readonly BoxOptions Two = new() { Nodes = 2, Acked = true };
-
-    private static ClientEnd OwnClient(BoxHarness box) => box.Client(box.PortOwnedBy(0));
-
-    private static void Confirm(BoxHarness box, in SpliceEvent asked) => box.Tell(new SpliceCommand { Kind = SpliceCommandKind.Confirmed, Ticket = asked.Ticket, Offset = asked.Offset + asked.Length });
-
-    private static SpliceEvent Single(BoxHarness box, SpliceEventKind kind) => box.Events().Single(e => e.Kind == kind);
-
-    /// <summary>A record as its owner, another box, would have sent it.</summary>
-    private static (SpliceEvent Record, ClientEnd Client, ServerEnd Server) Elsewhere(BoxOptions options, Func<BoxHarness, ushort>? port = null, int prefix = 0)
-    {
-        using BoxHarness other = new(options with { Nodes = 2, Acked = false, SendsProxyHeader = prefix > 0 });
-        ClientEnd client = other.Client(port?.Invoke(other) ?? other.PortOwnedBy(0));
-        client.Connect();
-        client.Say(ClientEnd.Request);
-        ServerEnd server = other.Accept();
-        return (Single(other, SpliceEventKind.Changed), client, server);
-    }
-
-    private static SpliceCommand Import(in SpliceEvent message, byte origin = 1)
-    {
-        SpliceCommand command = new() { Kind = SpliceCommandKind.Import, Record = message.Record, Progress = message.Progress };
-        command.Record.Origin = origin;
-        return command;
-    }
-
     [Test]
     public void An_acked_request_is_held_until_a_peer_has_the_record([Values] bool v6)
     {
@@ -133,6 +105,109 @@ public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astr
         Assert.That(Encoding.ASCII.GetString(MemoryNative.Span(owned.Bytes, owned.Length)), Is.EqualTo("GET / HTTP/1.1\r\n"));
         Confirm(box, owned);
         client.ExpectAck(17);
+    }
+
+    [TestCase("reset")]
+    [TestCase("refused")]
+    [TestCase("another")]
+    [TestCase("late")]
+    public void An_offer_is_taken_back_when_the_connection_ends_without_a_splice(string end)
+    {
+        using BoxHarness box = new(Two);
+        ClientEnd client = OwnClient(box);
+        client.Connect();
+        client.Say("GET / HTTP/1.1\r\n");
+        box.Advance(25);
+        SpliceEvent offered = Single(box, SpliceEventKind.OwnedBytes);
+        Confirm(box, offered);
+        client.ExpectAck(17);
+        if (end == "reset") client.Send(client.Next, "", TcpFlags.Rst);
+        else if (end == "refused") client.Say("no field\r\n\r\n");
+        else if (end == "another") box.Client(client.Port, a: 77_000).Syn();
+        else box.Advance(31_000);
+        SpliceEvent back = box.Events().Single(e => e.Kind == SpliceEventKind.OwnedBytes && e.Length == 0);
+        Assert.That((back.Offset, back.Record.Id, back.Record.A, back.Record.B), Is.EqualTo((-1, offered.Record.Id, offered.Record.A, offered.Record.B)));
+        Assert.That(box.Boxes.Sum(b => b.Handshakes.Count), Is.Zero);
+    }
+
+    [Test]
+    public void What_was_never_offered_is_not_taken_back()
+    {
+        using BoxHarness box = new(Two);
+        ClientEnd client = OwnClient(box);
+        client.Connect();
+        client.Say("GET / HTTP/1.1\r\n");
+        client.Send(client.Next, "", TcpFlags.Rst);
+        Assert.That(box.Events(), Is.Empty);
+    }
+
+    [Test]
+    public void A_peers_bytes_are_let_go_at_its_word_or_after_a_minute([Values] bool told)
+    {
+        (SpliceEvent offered, _) = OfferedElsewhere();
+        using BoxHarness box = new(Two);
+        box.Advance(25);
+        box.Tell(Owned(offered));
+        Assert.That(box.Box.Handshakes.Count, Is.EqualTo(1));
+        SpliceEvent back = offered with { Offset = -1, Length = 0 };
+        SpliceEvent older = back;
+        older.Record.B++;
+        box.Tell(Owned(older));
+        Assert.That(box.Box.Handshakes.Count, Is.EqualTo(1), "another connection of the same client");
+        if (told) box.Tell(Owned(back));
+        else box.Advance(61_000);
+        box.ExpectEmpty();
+    }
+
+    [Test]
+    public void Bytes_with_which_this_box_goes_on_are_not_let_go()
+    {
+        (SpliceEvent offered, ClientEnd client) = OfferedElsewhere();
+        using BoxHarness box = new(Two with { Acked = false });
+        box.Advance(25);
+        box.Tell(Owned(offered));
+        client.Through(box).Send(17, "Host: a\r\n");
+        box.Tell(Owned(offered with { Offset = -1, Length = 0 }));
+        Assert.That(box.Box.Handshakes.Count, Is.EqualTo(1));
+    }
+
+    [Test]
+    public void A_client_without_a_next_hop_is_refused_for_that_and_not_for_a_full_table()
+    {
+        using BoxHarness other = new(), box = new();
+        ClientEnd client = other.Client();
+        client.Connect();
+        box.Box.NextHop(FlowDirection.ToServer, box.Reals[0]);
+        // Every next hop is taken before the way back to this client is needed; the SYN came through another box.
+        for (ulong host = 1; box.Box.Neighbors.Resolve((byte)LinkRole.External, new IpAddr(0x2001_0db8_0002_0000, 0x1_0000 + host)) != 0; host++) { }
+        client.Through(box).Say(ClientEnd.Request);
+        ServerEnd server = box.Accept();
+        server.ExpectReset();
+        Assert.That(box.Count(DropReason.NoRoute), Is.GreaterThan(0));
+        Assert.That(box.Count(DropReason.TableFull), Is.Zero);
+        box.ExpectEmpty();
+    }
+
+    // The first line of a request that another box had to acknowledge before the rest came.
+    private static (SpliceEvent Offered, ClientEnd Client) OfferedElsewhere()
+    {
+        using BoxHarness other = new(Two);
+        ClientEnd client = OwnClient(other);
+        client.Connect();
+        client.Say("GET / HTTP/1.1\r\n");
+        other.Advance(25);
+        SpliceEvent offered = Single(other, SpliceEventKind.OwnedBytes);
+        offered.Bytes = MemoryNative.AddressOf(Pinned);
+        return (offered, client);
+    }
+
+    private static readonly byte[] Pinned = PinnedLine();
+
+    private static byte[] PinnedLine()
+    {
+        byte[] line = GC.AllocateArray<byte>(16, pinned: true);
+        "GET / HTTP/1.1\r\n"u8.CopyTo(line);
+        return line;
     }
 
     [Test]
@@ -240,180 +315,6 @@ public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astr
     }
 
     [Test]
-    public void A_flow_of_another_owner_is_handed_to_it_and_what_lands_here_is_relayed_once()
-    {
-        using BoxHarness box = new(new BoxOptions { Nodes = 3 });
-        ClientEnd client = box.Client(box.PortOwnedBy(1));
-        client.Syn();
-        Segment handed = box.ToClient.Dequeue();
-        Assert.That(handed.DestinationMac, Is.EqualTo(BoxHarness.MacOfNode(1, LinkRole.External)));
-        // As proxy: from another sharer, without a record.
-        byte[] frame = client.Frame(client.Spec(1, TcpFlags.Ack), "data"u8);
-        BoxHarness.MacOfNode(2, LinkRole.External).Write(frame.AsSpan(6));
-        box.Inject(LinkRole.External, frame);
-        Segment relayed = box.ToClient.Dequeue();
-        Assert.That((relayed.DestinationMac, relayed.Payload), Is.EqualTo((BoxHarness.MacOfNode(1, LinkRole.External, FrameMark.Relayed), "data"u8.ToArray())));
-        Assert.That(box.Count(Counter.Relayed), Is.EqualTo(1));
-    }
-
-    [Test]
-    public void The_new_owner_relays_on_to_the_previous_one_and_never_twice()
-    {
-        using BoxHarness box = new(new BoxOptions { Nodes = 2 });
-        ushort port = box.PortOwnedBy(1);
-        box.Advance(10_000);
-        box.Post(usable: 1, live: Both);
-        ClientEnd client = box.Client(port);
-        client.Send(77, "data", ack: 5);
-        Segment on = box.ToClient.Dequeue();
-        Assert.That(on.DestinationMac, Is.EqualTo(BoxHarness.MacOfNode(1, LinkRole.External, FrameMark.RelayedOn)));
-        byte[] frame = client.Frame(client.Spec(77, TcpFlags.Ack, ack: 5), "data"u8);
-        box.Links[0].Macs[(int)FrameMark.RelayedOn].Write(frame);
-        BoxHarness.MacOfNode(1, LinkRole.External).Write(frame.AsSpan(6));
-        Assert.That(box.Inject(LinkRole.External, frame), Is.EqualTo(new[] { DropReason.NoRecord }));
-        box.ExpectSilence();
-    }
-
-    [Test]
-    public void A_choice_that_a_peer_announced_is_kept()
-    {
-        BoxOptions options = new() { Nodes = 2, Reals = 4 };
-        (SpliceEvent query, BoxHarness box) = AskedAfterDeath(options);
-        using (box)
-        {
-            IpAddr first = FirstChoice(options, query);
-            SpliceCommand choice = new() { Kind = SpliceCommandKind.Choice, Attempt = 2, Record = query.Record };
-            box.Tell(choice);
-            box.Tell(new SpliceCommand { Kind = SpliceCommandKind.QueryDone, Ticket = query.Ticket });
-            Assert.That(box.TakeSyn().Real, Is.Not.EqualTo(first));
-        }
-    }
-
-    [Test]
-    public void A_question_that_no_living_peer_answers_is_over_after_a_second()
-    {
-        (_, BoxHarness box) = AskedAfterDeath(new BoxOptions { Nodes = 2 });
-        using (box)
-        {
-            box.Advance(500);
-            box.ExpectSilence();
-            box.Advance(540);
-            box.Accept().Expect(1, ClientEnd.Request, 1);
-        }
-    }
-
-    [Test]
-    public void A_record_that_comes_with_the_answer_takes_the_request()
-    {
-        (SpliceEvent query, BoxHarness box) = AskedAfterDeath(new BoxOptions { Nodes = 2 });
-        using (box)
-        {
-            SpliceRecord record = query.Record;
-            (SpliceEvent model, _, _) = Elsewhere(new BoxOptions());
-            SpliceCommand import = Import(model);
-            (import.Record.Id, import.Record.ClientPort, import.Record.SourcePort) = (record.Id, record.ClientPort, record.ClientPort);
-            (import.Record.A, import.Record.B, import.Record.C) = (record.A, record.B, record.A);
-            import.Record.Y = unchecked(record.B - import.Record.D);
-            import.Record.AckFloor = record.A + 1;
-            import.Progress = default;
-            box.Tell(import);
-            box.Tell(new SpliceCommand { Kind = SpliceCommandKind.QueryDone, Ticket = query.Ticket });
-            Assert.That(Text(box), Is.EqualTo(ClientEnd.Request));
-            Assert.That(box.Box.Handshakes.Count, Is.Zero);
-        }
-    }
-
-    [Test]
-    public void Owned_bytes_of_a_dead_owner_are_delivered_by_the_next()
-    {
-        using BoxHarness owner = new(new BoxOptions { Nodes = 2 });
-        ClientEnd client = OwnClient(owner);
-        client.Connect();
-        client.Say("GET / HTTP/1.1\r\n");
-        owner.Advance(25);
-        SpliceEvent owned = Single(owner, SpliceEventKind.OwnedBytes);
-        using BoxHarness box = new(new BoxOptions { Nodes = 2 });
-        box.Advance(25);
-        SpliceCommand command = new()
-        {
-            Kind = SpliceCommandKind.OwnedBytes,
-            Record = owned.Record,
-            CookieOptions = owned.CookieOptions,
-            Bytes = owned.Bytes,
-            Length = owned.Length,
-            Offset = owned.Offset,
-        };
-        box.Tell(command);
-        Confirm(owner, owned);
-        client.ExpectAck(17);
-        box.Post(usable: 1, live: 1);
-        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1 });
-        // The client goes on behind what it was told.
-        client.Through(box).Send(17, "Host: a\r\n\r\n");
-        ServerEnd server = box.Accept();
-        Assert.That(Text(box), Is.EqualTo(ClientEnd.Request));
-        box.Advance(25);
-        server.Expect(1, "GET / HTTP/1.1\r\n", 1);
-        server.Ack(17);
-        Assert.That(box.ToClient.Dequeue().RawAck, Is.EqualTo(client.Isn + 17), "never below what the dead owner acknowledged");
-    }
-
-    [Test]
-    public void A_PROXY_header_that_a_dead_owner_had_to_deliver_is_delivered([Values] bool v6)
-    {
-        (SpliceEvent record, _, ServerEnd server) = Elsewhere(new BoxOptions { V6 = v6 }, prefix: 28);
-        using BoxHarness box = new(new BoxOptions { V6 = v6, Nodes = 2, SendsProxyHeader = true });
-        box.Tell(Import(record));
-        box.Post(usable: 1, live: 1);
-        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1 });
-        box.Advance(30);
-        Segment again = box.ToServer.Dequeue();
-        Assert.That((again.RawSeq, again.Payload.Length), Is.EqualTo((server.PeerIsn + 1, v6 ? 52 : 28)));
-        Assert.That(again.Payload[..4], Is.EqualTo("\r\n\r\n"u8.ToArray()));
-        server.Through(box).Send(1, "", TcpFlags.Ack, ack: 1 + again.Payload.Length);
-        box.ToServer.Clear();
-        box.Advance(2_000);
-        Assert.That(box.ToServer, Is.Empty);
-        Assert.That(box.Box.Handshakes.Count, Is.Zero);
-    }
-
-    [Test]
-    public void Frames_handed_to_a_node_that_died_run_again_through_the_survivor()
-    {
-        (SpliceEvent record, ClientEnd client, _) = Elsewhere(new BoxOptions(), b => b.PortOwnedBy(0));
-        using BoxHarness box = new(new BoxOptions { Nodes = 2 });
-        box.Post(usable: 2, live: Both);
-        box.Tell(Import(record));
-        client.Through(box).Send(client.Next, "lost with the box");
-        Assert.That(box.ToClient.Dequeue().DestinationMac, Is.EqualTo(BoxHarness.MacOfNode(1, LinkRole.External)));
-        box.Advance(10);
-        box.Post(usable: 1, live: 1);
-        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1 });
-        Assert.That(Text(box), Is.EqualTo("lost with the box"));
-        Assert.That((box.Count(Counter.Replayed), box.Box.Statistics.Node(1, 2)), Is.EqualTo((1, 1)));
-    }
-
-    [Test]
-    public void A_replayed_segment_that_is_known_to_be_acknowledged_is_dropped()
-    {
-        using BoxHarness box = new(new BoxOptions { Nodes = 2 });
-        ClientEnd client = OwnClient(box);
-        ServerEnd server = client.Splice();
-        server.Ack(client.Next);
-        client.Expect();
-        byte[] frame = client.Frame(client.Spec(1, TcpFlags.Ack), TcpEnd.Bytes(ClientEnd.Request));
-        box.Links[0].Macs[(int)FrameMark.Replayed].Write(frame);
-        BoxHarness.MacOfNode(1, LinkRole.External).Write(frame.AsSpan(6));
-        Assert.That(box.Inject(LinkRole.External, frame), Is.EqualTo(new[] { DropReason.ReplayedAlreadyAcknowledged }));
-        byte[] fresh = client.Frame(client.Spec(client.Next, TcpFlags.Ack), "new"u8);
-        box.Links[0].Macs[(int)FrameMark.Replayed].Write(fresh);
-        BoxHarness.MacOfNode(1, LinkRole.External).Write(fresh.AsSpan(6));
-        box.Inject(LinkRole.External, fresh);
-        Assert.That(Text(box), Is.EqualTo("new"));
-        Assert.That(box.Count(Counter.ReplayedReceived), Is.EqualTo(2));
-    }
-
-    [Test]
     public void Progress_is_gossiped_about_once_a_second_while_packets_pass()
     {
         using BoxHarness box = new(new BoxOptions { Nodes = 2 });
@@ -427,36 +328,5 @@ public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astr
             client.Expect();
         }
         Assert.That(box.Events().Count(e => e.Kind == SpliceEventKind.Progress), Is.InRange(4, 20));
-    }
-
-    // This box owned the flow's cookie before nobody else did: its memory of the SYN is of another epoch.
-    private static (SpliceEvent Query, BoxHarness Box) AskedAfterDeath(BoxOptions options)
-    {
-        BoxHarness box = new(options);
-        ClientEnd client = box.Client(box.PortOwnedBy(0));
-        client.Syn();
-        client.ExpectSynAck();
-        box.Advance(10);
-        box.Post(usable: 2, live: Both);
-        box.Post(usable: 1, live: 1);
-        box.Post(usable: 1, live: Both);
-        box.Advance(36_000);
-        client.Say(ClientEnd.Request);
-        return (Single(box, SpliceEventKind.Query), box);
-    }
-
-    private static IpAddr FirstChoice(BoxOptions options, in SpliceEvent query)
-    {
-        using BoxHarness box = new(options);
-        int index = BackendChooser.Choose(box.Pool, query.Record.Id, 0);
-        return box.Reals[index];
-    }
-
-    /// <summary>All that waits to be read at the server, in order.</summary>
-    private static string Text(BoxHarness box)
-    {
-        StringBuilder text = new();
-        while (box.ToServer.TryDequeue(out Segment? segment)) text.Append(Encoding.ASCII.GetString(segment.Payload));
-        return text.ToString();
     }
 }

@@ -28,6 +28,11 @@ public sealed class SealedChannelTests
         Assert.That(Open(b, Seal(wrong, 1, "hello"u8)), Is.EqualTo(RejectReason.WrongKey));
         Assert.That(Open(b, Seal(unsealed, 1, "hello"u8)), Is.EqualTo(RejectReason.WrongFormat));
         Assert.That(Open(b, Seal(third, 1, "hello"u8)), Is.EqualTo(RejectReason.Unconfirmed));
+        using SealedChannel twin = Channel(1), otherKey = Channel(1, new ClusterKeys(KeyB));
+        Assert.That(Open(b, Seal(b, SealedChannel.Everybody, "hello"u8)), Is.EqualTo(RejectReason.UnknownSender), "our own, come back");
+        Assert.That(Open(b, Seal(twin, SealedChannel.Everybody, "hello"u8)), Is.EqualTo(RejectReason.OwnName));
+        Assert.That(Open(b, Seal(twin, SealedChannel.Everybody, "hello"u8)[..^1]), Is.EqualTo(RejectReason.UnknownSender), "cut short");
+        Assert.That(Open(b, Seal(otherKey, SealedChannel.Everybody, "hello"u8)), Is.EqualTo(RejectReason.UnknownSender));
 
         byte[] old = Seal(a, 1, "late"u8);
         using SealedChannel again = Channel(0);

@@ -115,6 +115,50 @@ public sealed class RunTests
     }
 
     [Test]
+    public void A_run_directory_that_cannot_be_written_any_more_keeps_no_engine_from_starting()
+    {
+        LabProcess process = Started();
+        int first = Until(s => s.Engine != 0).Engine;
+        _box.Run("chmod", "555", Run);
+        Assert.That(Signal(first, 9), Is.True);
+        UntilTrue(() => EnginesOf(process).Length == 2, "another engine", () => process.Log);
+        int second = EnginesOf(process)[^1];
+        UntilTrue(() => SharedFiles(second).Any(), "it runs", () => process.Log);
+        Assert.That(Signal(second, 9), Is.True);
+        UntilTrue(() => EnginesOf(process).Length == 3, "and another", () => process.Log);
+        int third = EnginesOf(process)[^1];
+        UntilTrue(() => SharedFiles(third).Any(), "it runs too", () => process.Log);
+        Assert.That(EngineFiles.ReadAddress(Run)?.Pid, Is.EqualTo(first), "nothing could be written");
+        Assert.That(SharedFiles(second), Is.Empty);
+        Assert.That(process.Log.Split('\n').Count(l => l.Contains("state-not-written", StringComparison.Ordinal)), Is.EqualTo(1), process.Log);
+
+        _box.Run("chmod", "755", Run);
+        UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == third && RunState.Read(Run)?.Engine == third, "it is found again", () => process.Log);
+        UntilTrue(() => Show("counters").ExitCode == 0, "show works again", () => process.Log);
+        Assert.That(Alive(third), Is.True);
+        Assert.That(process.Log, Does.Contain("state-written"));
+        EndsWell(process);
+    }
+
+    [Test]
+    public void A_run_directory_that_is_removed_is_made_again_and_the_engine_goes_on()
+    {
+        LabProcess process = Started();
+        RunState first = Until(s => s.Standby != 0);
+        Directory.Delete(Run, recursive: true);
+        UntilTrue(() => RunState.Read(Run) is { Manager: > 0 } && EngineFiles.ReadAddress(Run)?.Pid == first.Engine, "its files are back", () => process.Log);
+        UntilTrue(() => Show("counters").ExitCode == 0, "show works again", () => process.Log);
+        Assert.That(RunState.Read(Run)!.Engine, Is.EqualTo(first.Engine));
+        Assert.That(Refused(_configuration, "net_raw", "net_admin").Error, Does.Contain("already"), "the lock too");
+
+        Directory.Delete(Run, recursive: true);
+        Assert.That(Signal(first.Engine, 9), Is.True);
+        RunState second = Until(s => s.Engine != 0 && s.Engine != first.Engine);
+        UntilTrue(() => EngineFiles.ReadAddress(Run)?.Pid == second.Engine, "the next one announces itself", () => process.Log);
+        EndsWell(process);
+    }
+
+    [Test]
     public void Children_do_not_outlive_their_supervisor()
     {
         LabProcess process = Started();
@@ -187,6 +231,13 @@ public sealed class RunTests
         return process;
     }
 
+    private void EndsWell(LabProcess process)
+    {
+        Assert.That(process.Terminate(TimeSpan.FromSeconds(5)), Is.True, process.Log);
+        Assert.That(process.ExitCode, Is.Zero, process.Log);
+        Assert.That(Directory.Exists(Run), Is.False);
+    }
+
     private CommandResult Refused(string configuration, params string[] capabilities)
     {
         string set = string.Concat(["-all", .. capabilities.Select(c => ",+" + c)]);
@@ -227,6 +278,10 @@ public sealed class RunTests
     }
 
     private static string[] Sentences(string text) => text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+
+    // As the supervisor's log names them: started, or gone on from a standby.
+    private static int[] EnginesOf(LabProcess process) =>
+        [.. process.Log.Split('\n').Where(l => l.Contains("started process=engine", StringComparison.Ordinal)).Select(l => int.Parse(l.Split("pid=")[1].Split(' ')[0], CultureInfo.InvariantCulture))];
 
     private static IEnumerable<string> SharedFiles(int pid) => Directory.EnumerateFiles("/dev/shm", $"appliance-{pid}-*");
 
