@@ -1,7 +1,9 @@
 using System.Globalization;
 using Appliance.Control.Failover;
 using Appliance.Control.Model;
+using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
 
 namespace Appliance.Control.Runtime;
 
@@ -9,10 +11,15 @@ namespace Appliance.Control.Runtime;
 /// Makes a log line of each event that the engine reports, with the names of boxes and links and the cause. What
 /// happened while no manager ran is logged late, with the time at which it happened.
 /// </summary>
-public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
+public sealed class EngineEventLog(CompiledConfiguration configuration, StructuredLog log)
 {
     private const string Component = "engine";
     private const long LateMs = 200;
+
+    private readonly BoxSettings _settings = configuration.Box;
+
+    // In the engine's order, which the same configuration gives.
+    private readonly (string Real, string Pools)[] _backends = Backends(configuration.Services);
 
     /// <summary>Writes one event.</summary>
     public void Write(in EngineEvent e, long nowWallMs)
@@ -32,7 +39,9 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
             EngineEventKind.NodeListDiffers => ("the peer has another list of boxes and is not used: give all boxes the same list", [peer]),
             EngineEventKind.CarrierDown => ("the interface is down or has lost its carrier", [link]),
             EngineEventKind.CarrierUp => (null, [link]),
-            _ => e.Node < settings.Nodes.Length && e.Node != settings.Node ? (null, [peer]) : ((string?)null, Array.Empty<(string, object?)>()),
+            EngineEventKind.BackendRests => (RestCause(e.Cause != 0), Backend(e.Value)),
+            EngineEventKind.BackendReturned => (null, Backend(e.Value)),
+            _ => e.Node < _settings.Nodes.Length && e.Node != _settings.Node ? (null, [peer]) : ((string?)null, Array.Empty<(string, object?)>()),
         };
         if (nowWallMs - e.WallMs > LateMs)
             fields = [.. fields, ("at", DateTimeOffset.FromUnixTimeMilliseconds(e.WallMs).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture))];
@@ -44,7 +53,27 @@ public sealed class EngineEventLog(BoxSettings settings, StructuredLog log)
     /// <summary>The event ring was full: what is shown comes from the tables, so only log lines are missing.</summary>
     public void WriteLost(ulong lost) => log.Warning(Component, "events-lost", "the manager was away or too slow; the tables are complete, the log is not", ("events", lost));
 
-    private string Name(byte node) => node < settings.Nodes.Length ? settings.Nodes[node] : "none";
+    private static string RestCause(bool wasSilent) =>
+        $"three connections to it failed one after the other, the last {(wasSilent ? "unanswered" : "refused")}: others are preferred, and every 5 s one connection tries it";
 
-    private string Names(ulong set) => set == 0 ? "none" : string.Join(' ', Enumerable.Range(0, settings.Nodes.Length).Where(n => (set >> n & 1) != 0).Select(n => settings.Nodes[n]));
+    private (string, object?)[] Backend(ulong index)
+    {
+        (string real, string pools) = index < (ulong)_backends.Length ? _backends[index] : ("unknown", "unknown");
+        return [("real", real), ("pool", pools)];
+    }
+
+    private static (string Real, string Pools)[] Backends(ServiceTable services)
+    {
+        List<(string, string)> all = [];
+        foreach ((IpAddr address, ushort port) in new RealProfiles(services).Reals)
+        {
+            IEnumerable<string> pools = services.Services.SelectMany(s => s.Pools).Where(p => p.Reals.Any(r => r.Address == address && r.Port == port)).Select(p => p.Name);
+            all.Add((SpliceListing.Endpoint(address, port), string.Join(' ', pools)));
+        }
+        return [.. all];
+    }
+
+    private string Name(byte node) => node < _settings.Nodes.Length ? _settings.Nodes[node] : "none";
+
+    private string Names(ulong set) => set == 0 ? "none" : string.Join(' ', Enumerable.Range(0, _settings.Nodes.Length).Where(n => (set >> n & 1) != 0).Select(n => _settings.Nodes[n]));
 }

@@ -28,6 +28,8 @@ public enum EngineEventKind
     ResyncEnded = 19,
     Refilled = 20,
     WrongKey = 21,
+    BackendRests = 22,
+    BackendReturned = 23,
 }
 
 /// <summary>One event: what, when, about which node and link, why, and a number.</summary>
