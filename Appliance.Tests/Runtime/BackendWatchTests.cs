@@ -32,6 +32,8 @@ public sealed class BackendWatchTests
 
     private const string Returned = "info engine backend-returned real=192.168.1.12:8080 pool=\"www other\"";
 
+    private static readonly IpAddr Real = IpAddr.FromV4(0xc0a8_010c);
+
     private readonly StringWriter _text = new();
     private SharedRegion _memory = null!;
     private EngineEventRing _ring = null!;
@@ -100,8 +102,6 @@ public sealed class BackendWatchTests
         }
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
     }
-
-    private static IpAddr Real => IpAddr.TryParse("192.168.1.12", out IpAddr address) ? address : default;
 
     private void Fail(int times, bool wasSilent = true)
     {

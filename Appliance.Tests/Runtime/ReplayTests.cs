@@ -85,8 +85,7 @@ public sealed class ReplayTests
         Assert.That(_summary!.Lines(), Is.EqualTo(new[]
         {
             "4 frames: 0 transmitted, 0 held, 1 consumed, 3 dropped",
-            "  1 dropped: unknownEtherType, an EtherType that the box does not handle",
-            "  1 dropped: notForUs, not addressed to this box: left to the host",
+            "  2 dropped: notForUs, not addressed to this box: left to the host",
             "  1 dropped: noRecord, no record of this connection, shortly after a membership change",
         }));
         byte[][] first = Files();
