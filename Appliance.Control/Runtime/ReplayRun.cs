@@ -20,6 +20,8 @@ public sealed record ReplaySummary(long Frames, long Transmitted, long Held, lon
         yield return $"{Frames} frames: {Transmitted} transmitted, {Held} held, {Consumed} consumed, {Dropped} dropped";
         foreach ((DropReason reason, long frames) in Reasons) yield return $"  {frames} dropped: {JsonNamingPolicy.CamelCase.ConvertName(reason.ToString())}, {DropReasons.Sentence(reason)}";
         if (CutShort > 0) yield return $"  {CutShort} more left out: the capture holds only their beginning (tcpdump -s 0 keeps frames whole)";
+        if (Reasons.Any(r => r.Reason == DropReason.TransportChecksumWrong))
+            yield return "  checksums that are wrong in a capture are mostly those of a virtual link, on which senders leave them to a card that is not there: see \"Replay\" in docs/operations.md";
         long strange = Reasons.FirstOrDefault(r => r.Reason == DropReason.NotForUs).Frames;
         if (Frames > 0 && strange == Frames) yield return "  not one frame is addressed to a MAC of this box: was the capture taken at the box whose configuration this is?";
     }
