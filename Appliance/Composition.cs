@@ -4,7 +4,14 @@ using Appliance.Control.Runtime;
 namespace Appliance;
 
 /// <summary>Where a command writes: results to <see cref="Output"/>, complaints and log to <see cref="Error"/>.</summary>
-public sealed record Terminal(TextWriter Output, TextWriter Error);
+public sealed record Terminal(TextWriter Output, TextWriter Error)
+{
+    /// <summary>Characters that a line of <see cref="Output"/> has room for; any number if it is no terminal. Asked only by who draws tables.</summary>
+    public Func<int> Width { get; init; } = () => int.MaxValue;
+
+    /// <summary>The process's own.</summary>
+    public static Terminal OfProcess() => new(Console.Out, Console.Error) { Width = () => Console.IsOutputRedirected || Console.WindowWidth <= 0 ? int.MaxValue : Console.WindowWidth };
+}
 
 /// <summary>`appliance run`: a configuration without errors that fits the machine, and a readable key if it names one.</summary>
 public sealed record RunRequest(string ConfigurationFile, Configuration Configuration, CompiledConfiguration Compiled, ClusterKey? Key, string RunDirectory, bool JsonLog, Terminal Terminal);

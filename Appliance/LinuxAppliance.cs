@@ -50,7 +50,13 @@ internal sealed class LinuxAppliance : IAppliance
             request.Terminal.Error.WriteLine($"appliance: {answer.Error}");
             return answer.Unreachable ? ExitCodes.Unreachable : ExitCodes.Failed;
         }
-        request.Terminal.Output.Write(request.Json ? document.ToJsonString(Json) + "\n" : ShowText.Render(document));
+        if (ShowText.PageProblem(document) is { } beyond)
+        {
+            if (request.Json) request.Terminal.Output.Write(document.ToJsonString(Json) + "\n");
+            request.Terminal.Error.WriteLine($"appliance: {beyond}");
+            return ExitCodes.Failed;
+        }
+        request.Terminal.Output.Write(request.Json ? document.ToJsonString(Json) + "\n" : ShowText.Render(document, request.Terminal.Width()));
         return document["engine"]?.GetValue<string>() is "away" or "starting" ? ExitCodes.Degraded : ExitCodes.Ok;
     }
 
@@ -64,8 +70,8 @@ internal sealed class LinuxAppliance : IAppliance
         try
         {
             using ReplayRun replay = new(request.Compiled, key?.Key?.Current ?? new byte[ClusterKey.Length], request.Inputs, request.OutputDirectory);
-            ReplaySummary s = replay.Run();
-            request.Terminal.Output.WriteLine($"{s.Frames} frames: {s.Transmitted} transmitted, {s.Held} held, {s.Consumed} consumed, {s.Dropped} dropped; see {Path.Combine(request.OutputDirectory, "verdicts.jsonl")}");
+            foreach (string line in replay.Run().Lines()) request.Terminal.Output.WriteLine(line);
+            request.Terminal.Output.WriteLine($"frame by frame: {Path.Combine(request.OutputDirectory, "verdicts.jsonl")}");
             return ExitCodes.Ok;
         }
         catch (Exception e) when (e is PcapException or IOException or UnauthorizedAccessException)

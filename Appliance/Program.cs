@@ -7,5 +7,5 @@ switch (args)
     case [ManagerProcess.Command, string configuration, string runDirectory, .. string[] rest]:
         return ManagerProcess.Run(configuration, runDirectory, rest is ["--json-log"], Console.Error);
     default:
-        return ApplianceCommandLine.Invoke(args, new Terminal(Console.Out, Console.Error), Composition.Default());
+        return ApplianceCommandLine.Invoke(args, Terminal.OfProcess(), Composition.Default());
 }

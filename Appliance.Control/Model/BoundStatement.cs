@@ -140,7 +140,8 @@ internal sealed class StatementMatcher(Statement statement, IReadOnlyList<Token>
         Token token = Next();
         SlotValue read = slot.Read(token.Text);
         _bound.Add(slot, token, read.Value);
-        if (read.Problem is not null) diagnostics.Error(token.Span, read.Problem, read.Hint);
+        // A name that is none is said where it stands first, not wherever it is used.
+        if (read.Problem is not null && (slot.Refers == SymbolKind.None || !diagnostics.HasError(read.Problem))) diagnostics.Error(token.Span, read.Problem, read.Hint);
     }
 
     private Token Next()

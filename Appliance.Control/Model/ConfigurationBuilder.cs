@@ -37,6 +37,10 @@ internal sealed class ConfigurationBuilder(DiagnosticBag diagnostics)
 {
     private readonly Dictionary<(SymbolKind Kind, string Name), (SourceSpan Span, object? Draft)> _symbols = [];
     private readonly HashSet<string> _failed = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _unread = new(StringComparer.Ordinal);
+    private readonly HashSet<(SymbolKind Kind, string Name)> _undefined = [];
+    private readonly HashSet<SymbolKind> _nameless = [];
+    private bool _anyFailed;
 
     public DiagnosticBag Diagnostics { get; } = diagnostics;
     public Located<string>? Hostname { get; set; }
@@ -59,8 +63,26 @@ internal sealed class ConfigurationBuilder(DiagnosticBag diagnostics)
     /// <summary>Notes that a statement of this name was there but could not be read, so that nobody complains that it is missing.</summary>
     public void Failed(string statement) => _failed.Add(statement);
 
-    /// <summary>True if a statement of this name stood in the text and could not be read.</summary>
-    public bool HasFailed(string statement) => _failed.Contains(statement);
+    /// <summary>A line was not understood, so that any statement may have been meant, and any of its words be a name that it was to define.</summary>
+    public void FailedUnknown(IEnumerable<string> words)
+    {
+        _anyFailed = true;
+        _unread.UnionWith(words);
+    }
+
+    /// <summary>A line's first word was understood and the rest was not: its statements count as failed, its words as defined.</summary>
+    public void FailedLine(string first, IEnumerable<string> words)
+    {
+        Failed(first);
+        foreach (Statement statement in StatementTable.Starting(first)) Failed(statement.Name);
+        _unread.UnionWith(words);
+    }
+
+    /// <summary>A definition without a usable name was there: any name of that kind may be the one.</summary>
+    public void FailedName(SymbolKind kind) => _nameless.Add(kind);
+
+    /// <summary>True if a statement of this name may have stood in the text and could not be read.</summary>
+    public bool HasFailed(string statement) => _anyFailed || _failed.Contains(statement);
 
     /// <summary>Sets what may be said once; a second time is an error that names the first place.</summary>
     public Located<T>? Once<T>(Located<T>? field, T value, SourceSpan span, string what)
@@ -83,13 +105,14 @@ internal sealed class ConfigurationBuilder(DiagnosticBag diagnostics)
     /// <summary>Keeps what a name stands for.</summary>
     public void Attach(SymbolKind kind, string name, object draft) => _symbols[(kind, name)] = (_symbols[(kind, name)].Span, draft);
 
-    /// <summary>What the name in a slot stands for; null, reported, if it is not defined; null without a word if its definition was wrong.</summary>
+    /// <summary>What the name in a slot stands for; null, reported once, if it is not defined; null without a word if its definition was, or may have been, in a line that was wrong.</summary>
     public T? Resolve<T>(BoundStatement statement, string slot)
         where T : class
     {
         if (!statement.TryGet(slot, out string name)) return null;
         SymbolKind kind = Slots.Get(slot).Refers;
         if (_symbols.TryGetValue((kind, name), out (SourceSpan Span, object? Draft) found)) return found.Draft as T;
+        if (_unread.Contains(name) || _nameless.Contains(kind) || !_undefined.Add((kind, name))) return null;
         string? nearest = Diagnostics.IsFull ? null : Suggestion.Nearest(name, Names(kind));
         Diagnostics.Error(statement.SpanOf(slot), $"undefined {Word(kind)} '{name}'", Hint(kind, name, nearest), nearest);
         return null;

@@ -60,17 +60,23 @@ internal static class ConfigurationChecks
         if (gateway is not { } g || !c.Interfaces.TryGetValue(role, out Located<InterfaceSettings> link)) return;
         Prefix own = g.Value.IsV4 ? link.Value.Address4 : link.Value.Address6;
         string name = BoxStatements.Name(role);
-        if (own.Address == g.Value && !own.IsNone)
+        if (own.NotOfAHost(g.Value) is { } what)
+            c.Diagnostics.Error(g.Span, $"{g.Value} is {what}", first: link.Span);
+        else if (own.Address == g.Value && !own.IsNone)
             c.Diagnostics.Error(g.Span, $"{g.Value} is the box's own address on the {name} link", first: link.Span);
-        else if (own.IsNone)
+        else if (own.IsNone && !c.HasFailed("interface"))
             c.Diagnostics.Warn(g.Span, $"the {name} interface has no {Family(g.Value)} address, so this gateway cannot be used");
-        else if (!own.Contains(g.Value) && !IsLinkLocal(g.Value) && !c.InternalNets.Exists(n => n.Value.Contains(g.Value)))
+        else if (!own.IsNone && !own.Contains(g.Value) && !IsLinkLocal(g.Value) && !c.InternalNets.Exists(n => n.Value.Contains(g.Value)))
             c.Diagnostics.Warn(g.Span, $"{g.Value} is not on the {name} link ({own.Network})");
     }
 
     private static void Cluster(ConfigurationBuilder c)
     {
-        if (c.Peers.Count == 0) return;
+        if (c.Peers.Count == 0)
+        {
+            Alone(c);
+            return;
+        }
         SourceSpan first = c.Peers[0].Span;
         bool hasSync = c.Interfaces.TryGetValue(LinkRole.Sync, out Located<InterfaceSettings> sync);
         if (!hasSync && !c.HasFailed("interface")) c.Diagnostics.Error(first, "peers need a sync interface", "add: interface sync IFNAME ADDRESS/LEN");
@@ -83,9 +89,18 @@ internal static class ConfigurationChecks
                 c.Diagnostics.Error(peer.Span, "the peers' addresses are not of one family", first: first);
             if (!hasSync) continue;
             Prefix link = peer.Value.Address.IsV4 ? sync.Value.Address4 : sync.Value.Address6;
-            if (link.Address == peer.Value.Address) c.Diagnostics.Error(peer.Span, $"{peer.Value.Address} is this box's own address", first: sync.Span);
+            if (link.NotOfAHost(peer.Value.Address) is { } what) c.Diagnostics.Error(peer.Span, $"{peer.Value.Address} is {what}", first: sync.Span);
+            else if (link.Address == peer.Value.Address) c.Diagnostics.Error(peer.Span, $"{peer.Value.Address} is this box's own address", first: sync.Span);
             else if (!link.Contains(peer.Value.Address)) c.Diagnostics.Warn(peer.Span, $"peer '{peer.Value.Name}' at {peer.Value.Address} is not on the sync link");
         }
+    }
+
+    private static void Alone(ConfigurationBuilder c)
+    {
+        if (c.Roles is not { } roles || c.HasFailed("peer")) return;
+        const string remedy = "add: peer NAME at ADDRESS, one for every other box; or, for a box that is alone: role sharer proxy";
+        if (!roles.Value.Proxy) c.Diagnostics.Warn(roles.Span, "a sharer without peers: there is no proxy to hand packets to, so no connection is ever accepted", remedy);
+        if (!roles.Value.Sharer) c.Diagnostics.Warn(roles.Span, "a proxy without peers: there is no sharer to hand it packets, and it does not answer for the services itself", remedy);
     }
 
     private static Dictionary<IpAddr, string> OwnAddresses(ConfigurationBuilder c)

@@ -39,7 +39,9 @@ public static class ConfigurationParser
         {
             if (!Tokenizer.TrySplit(lines[i], i + 1, builder.Diagnostics, out List<Token> tokens))
             {
-                if (tokens.Count > 0) builder.Failed(tokens[0].Text);
+                string[] words = lines[i].Split([' ', '\t', '"'], 64, StringSplitOptions.RemoveEmptyEntries);
+                if (words.Length > 0 && StatementTable.Starting(words[0]).Count > 0) builder.FailedLine(words[0], words);
+                else builder.FailedUnknown(words);
                 continue;
             }
             if (tokens.Count == 0 || Choose(tokens, builder) is not { } statement) continue;
@@ -50,7 +52,11 @@ public static class ConfigurationParser
                 builder.Failed(statement.Words[0]);
                 builder.Failed(statement.Name);
             }
-            if (statement.Defines != SymbolKind.None && bound.TryGet("NAME", out string name)) builder.Define(statement.Defines, name, bound.SpanOf("NAME"));
+            if (statement.Defines != SymbolKind.None)
+            {
+                if (bound.TryGet("NAME", out string name)) builder.Define(statement.Defines, name, bound.SpanOf("NAME"));
+                else builder.FailedName(statement.Defines);
+            }
             all.Add(bound);
         }
         return all;
@@ -62,7 +68,7 @@ public static class ConfigurationParser
         IReadOnlyList<Statement> found = first.Quoted ? [] : StatementTable.Starting(first.Text);
         if (found.Count == 0)
         {
-            Unknown(first, builder);
+            Unknown(tokens, builder);
             return null;
         }
         if (found[0].IsLater)
@@ -77,12 +83,13 @@ public static class ConfigurationParser
         string legal = string.Join(" or ", found.Select(s => $"'{s.Words[1]}'"));
         string problem = tokens.Count > 1 ? $"unexpected '{tokens[1].Text}'; expected {legal}" : $"the statement ends too early; expected {legal}";
         builder.Diagnostics.Error(span, problem, suggestion: tokens.Count > 1 ? Suggestion.Nearest(tokens[1].Text, found.Select(s => s.Words[1])) : null);
-        foreach (Statement statement in found) builder.Failed(statement.Name);
+        builder.FailedLine(first.Text, []);
         return null;
     }
 
-    private static void Unknown(Token first, ConfigurationBuilder builder)
+    private static void Unknown(List<Token> tokens, ConfigurationBuilder builder)
     {
+        Token first = tokens[0];
         if (StatementTable.ShellCommands.Contains(first.Text))
         {
             builder.Diagnostics.Error(first.Span, $"'{first.Text}' is a command for a running box, not a statement of a configuration");
@@ -90,11 +97,8 @@ public static class ConfigurationParser
         }
         string? nearest = builder.Diagnostics.IsFull ? null : Suggestion.Nearest(first.Text, StatementTable.All.Where(s => !s.IsLater).Select(s => s.Words[0]).Distinct(StringComparer.Ordinal));
         builder.Diagnostics.Error(first.Span, $"unknown statement '{first.Text}'", nearest is null ? "`appliance help` lists all statements" : null, nearest);
-        if (nearest is null) return;
-        foreach (Statement statement in StatementTable.Starting(nearest))
-        {
-            builder.Failed(nearest);
-            builder.Failed(statement.Name);
-        }
+        IEnumerable<string> words = tokens.Skip(1).Select(t => t.Text);
+        if (nearest is null) builder.FailedUnknown(words);
+        else builder.FailedLine(nearest, words);
     }
 }

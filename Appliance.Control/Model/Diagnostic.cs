@@ -75,6 +75,9 @@ public sealed class DiagnosticBag
     /// <summary>True if further errors are only counted, so that no work need go into them.</summary>
     public bool IsFull => _errors >= Max;
 
+    /// <summary>True if that error was found and kept.</summary>
+    public bool HasError(string message) => _kept.Exists(d => d.Severity == DiagnosticSeverity.Error && d.Message == message);
+
     /// <summary>The findings in the order of the text.</summary>
     public IReadOnlyList<Diagnostic> Sorted() => [.. _kept.OrderBy(d => d.Span.Line).ThenBy(d => d.Span.Column).ThenBy(d => d.Message, StringComparer.Ordinal)];
 

@@ -42,14 +42,14 @@ public static class HostChecks
                 continue;
             }
             if (link.Role == LinkRole.Sync) Sync(found, host, place, link);
-            else Traffic(found, host, place, link);
+            else Traffic(found, host, c, place, link);
         }
         foreach (ServiceSettings service in c.Services)
         {
-            NotOfTheHost(found, host, parsed.PlaceOf($"service {service.Name}"), service.Address, $"service '{service.Name}'");
+            NotOfTheHost(found, host, c, parsed.PlaceOf($"service {service.Name}"), service.Address, $"service '{service.Name}'");
         }
-        NotOfTheHost(found, host, parsed.PlaceOf("internal gw"), c.InternalGateway4, "internal gw");
-        NotOfTheHost(found, host, parsed.PlaceOf("internal gw"), c.InternalGateway6, "internal gw");
+        NotOfTheHost(found, host, c, parsed.PlaceOf("internal gw"), c.InternalGateway4, "internal gw");
+        NotOfTheHost(found, host, c, parsed.PlaceOf("internal gw"), c.InternalGateway6, "internal gw");
         if (c.Workers > host.Processors)
             found.Warn(parsed.PlaceOf("workers"), $"{c.Workers} workers on {Count(host.Processors)}: they wait for each other", $"workers {host.Processors}");
         return found.Sorted();
@@ -57,11 +57,11 @@ public static class HostChecks
 
     private static string Count(int processors) => processors == 1 ? "1 processor" : $"{processors} processors";
 
-    private static void Traffic(DiagnosticBag found, IHostFacts host, SourceSpan place, InterfaceSettings link)
+    private static void Traffic(DiagnosticBag found, IHostFacts host, Configuration c, SourceSpan place, InterfaceSettings link)
     {
         string what = $"the data path's address on '{link.Name}'";
-        NotOfTheHost(found, host, place, link.Address4.Address, what);
-        NotOfTheHost(found, host, place, link.Address6.Address, what);
+        NotOfTheHost(found, host, c, place, link.Address4.Address, what);
+        NotOfTheHost(found, host, c, place, link.Address6.Address, what);
         foreach (bool ipv6 in (bool[])[false, true])
         {
             if ((ipv6 ? link.Address6 : link.Address4).IsNone || !host.Forwards(link.Name, ipv6)) continue;
@@ -79,9 +79,13 @@ public static class HostChecks
         }
     }
 
-    private static void NotOfTheHost(DiagnosticBag found, IHostFacts host, SourceSpan place, IpAddr address, string what)
+    // Only on the data path's own links is it likely that the address should go, and not another be chosen: elsewhere the host needs it.
+    private static void NotOfTheHost(DiagnosticBag found, IHostFacts host, Configuration c, SourceSpan place, IpAddr address, string what)
     {
         if (address.IsNone || host.OwnerOf(address) is not { } owner) return;
-        found.Error(place, $"{address} ({what}) is an address of the host itself, on '{owner}'", $"take it off the host: ip address del {address} dev {owner}");
+        string remedy = c.Interfaces.Any(i => i.Role != LinkRole.Sync && i.Name == owner)
+            ? $"name another, or take it off the host, which ends whatever uses it there, perhaps your own session: ip address del {address} dev {owner}"
+            : "name an address that the host does not have";
+        found.Error(place, $"{address} ({what}) is an address of the host itself, on '{owner}'", remedy);
     }
 }

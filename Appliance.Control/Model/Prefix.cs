@@ -18,6 +18,21 @@ public readonly record struct Prefix(IpAddr Address, int Length)
     /// <summary>True if <paramref name="address"/> lies on this network.</summary>
     public bool Contains(IpAddr address) => !IsNone && address.IsWithin(Address, Length);
 
+    /// <summary>The network's first address that a host may have, where there is such a thing as a network (<see cref="NotOfAHost"/>).</summary>
+    public IpAddr FirstHost => new(Network.Address.High, Network.Address.Low | 1);
+
+    /// <summary>
+    /// What <paramref name="address"/> is, if it lies on this network and no single host can have it: the network's own address (for IPv6
+    /// that of all its routers, RFC 4291 2.6.1) or the broadcast address. Links of two (RFC 3021, RFC 6164) and of one have neither. Else null.
+    /// </summary>
+    public string? NotOfAHost(IpAddr address)
+    {
+        if (!Contains(address) || Length >= MaxLength - 1) return null;
+        if (address == Network.Address) return address.IsV4 ? $"the address of the network {Network} itself" : $"the address of all routers on {Network}";
+        bool isLast = address.IsV4 && (address.V4 | (uint.MaxValue << (32 - Length))) == uint.MaxValue;
+        return isLast ? $"the broadcast address of {Network}" : null;
+    }
+
     /// <summary>Parses "203.0.113.2/24" or "2001:db8::2/64".</summary>
     public static bool TryParse(string text, out Prefix prefix)
     {

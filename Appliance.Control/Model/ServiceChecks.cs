@@ -29,7 +29,11 @@ internal static class ServiceChecks
             c.Diagnostics.Error(service.Address.Span, $"{address} is {what}", "a service needs an address of its own");
         foreach (LinkRole role in (LinkRole[])[LinkRole.External, LinkRole.Internal])
         {
-            if (c.Interfaces.TryGetValue(role, out Located<InterfaceSettings> link) && (address.IsV4 ? link.Value.Address4 : link.Value.Address6).IsNone)
+            if (!c.Interfaces.TryGetValue(role, out Located<InterfaceSettings> link)) continue;
+            Prefix own = address.IsV4 ? link.Value.Address4 : link.Value.Address6;
+            if (own.NotOfAHost(address) is { } reserved)
+                c.Diagnostics.Error(service.Address.Span, $"{address} is {reserved}", first: link.Span);
+            if (own.IsNone && !c.HasFailed("interface"))
                 c.Diagnostics.Warn(service.Address.Span, $"the {BoxStatements.Name(role)} interface has no {ConfigurationChecks.Family(address)} address, so this service cannot be reached", first: link.Span);
         }
         if (service.Acked && c.Peers.Count == 0 && !c.HasFailed("peer"))
@@ -52,6 +56,11 @@ internal static class ServiceChecks
         }
         if (!c.Interfaces.TryGetValue(LinkRole.Internal, out Located<InterfaceSettings> link)) return;
         Prefix own = address.IsV4 ? link.Value.Address4 : link.Value.Address6;
+        if (own.NotOfAHost(address) is { } reserved)
+        {
+            c.Diagnostics.Error(real.Span, $"{address} is {reserved}, not a server", first: link.Span);
+            return;
+        }
         bool inside = c.InternalNets.Count == 0 ? own.Contains(address) : c.InternalNets.Exists(n => n.Value.Contains(address));
         if (!inside && !c.HasFailed("internal net")) c.Diagnostics.Warn(real.Span, $"{address} is outside of the internal net", "add: internal net CIDR");
         else if (!own.IsNone && !own.Contains(address)) c.Diagnostics.Warn(real.Span, $"{address} is not on the internal link ({own.Network}), so there is no next hop to it", first: link.Span);

@@ -32,7 +32,11 @@ internal static class ServiceStatements
         if (!s.TryGet("NAME", out string name) || !c.IsDefinition(SymbolKind.Pool, name, s.SpanOf("NAME"))) return;
         var pool = new PoolDraft(name, s.SpanOf("NAME")) { Service = service, Proxy = s.Has("proxy") };
         c.Attach(SymbolKind.Pool, name, pool);
-        if (service is null) return;
+        if (service is null)
+        {
+            c.Failed("pool");
+            return;
+        }
         if (service.Pools.Count >= MaxPools)
         {
             c.Diagnostics.Error(s.Span, $"more than {MaxPools} pools for service '{service.Name}'");

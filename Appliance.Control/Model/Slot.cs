@@ -38,8 +38,8 @@ public static class Slots
         new("POOL", "name of a pool", ReadName) { Refers = SymbolKind.Pool },
         new("IFNAME", "name of a network interface, at most 15 characters", ReadInterface),
         new("ADDRESS", "an IPv4 or IPv6 address", ReadAddress),
-        new("ADDRESS/LEN", "the box's own address on the link, with its prefix length", ReadPrefix),
-        new("ADDRESS2/LEN", "a second one, of the other family", ReadPrefix) { Accepts = word => word.Contains('/', StringComparison.Ordinal) },
+        new("ADDRESS/LEN", "the box's own address on the link, with its prefix length", ReadOwn),
+        new("ADDRESS2/LEN", "a second one, of the other family", ReadOwn) { Accepts = word => word.Contains('/', StringComparison.Ordinal) },
         new("CIDR", "a network: address and prefix length, no host bits set", ReadNetwork),
         Number("PORT", "port", 1, 65535),
         Number("WEIGHT", "weight", 1, 256),
@@ -86,7 +86,7 @@ public static class Slots
     private static SlotValue ReadAddress(string text)
     {
         if (text.AsSpan().IndexOfAny("%[]") < 0 && IpAddr.TryParse(text, out IpAddr address))
-            return IsUnicast(address) ? new SlotValue(address) : new SlotValue(null, $"'{text}' is not the address of one host");
+            return IsLoopback(address) ? Loopback(text) : IsUnicast(address) ? new SlotValue(address) : new SlotValue(null, $"'{text}' is not the address of one host");
         return new SlotValue(null, $"'{text}' is not an address", text.Contains('/', StringComparison.Ordinal) ? "no prefix length is needed here" : null);
     }
 
@@ -98,8 +98,24 @@ public static class Slots
             : new SlotValue(null, $"'{text}' is not an address with a prefix length", "for example 203.0.113.2/24 or 2001:db8::2/64");
     }
 
+    private static SlotValue ReadOwn(string text)
+    {
+        SlotValue read = ReadPrefix(text);
+        if (read.Value is not Prefix prefix) return read;
+        if (IsLoopback(prefix.Address)) return Loopback(text);
+        return prefix.NotOfAHost(prefix.Address) is { } what
+            ? new SlotValue(null, $"{prefix.Address} is {what}, not an address of a box", $"a box may have {prefix.FirstHost}/{prefix.Length}, for example")
+            : read;
+    }
+
+    // What the kernel itself answers for can never be the data path's, and nobody on a link can reach it.
+    private static SlotValue Loopback(string text) =>
+        new(null, $"'{text}' is a loopback address: it never leaves a machine", "name an address that the other machines on the link can reach and that no host has");
+
+    private static bool IsLoopback(IpAddr address) => address.IsV4 ? address.V4 >> 24 == 127 : address is { High: 0, Low: 1 };
+
     private static bool IsUnicast(IpAddr address) =>
-        address.IsV4 ? address.V4 is > 0 and < 0xe000_0000 : !address.IsNone && address.High >> 56 != 0xff;
+        address.IsV4 ? address.V4 is >= 0x0100_0000 and < 0xe000_0000 : !address.IsNone && address.High >> 56 != 0xff;
 
     private static SlotValue ReadNetwork(string text)
     {

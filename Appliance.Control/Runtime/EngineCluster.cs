@@ -9,7 +9,7 @@ namespace Appliance.Control.Runtime;
 
 /// <summary>
 /// The engine's part of the cluster: threads of liveness and replication if there are peers; if
-/// there are none, a membership of one and a clock for the cookie keys. In both cases a thread that follows the links.
+/// there are none, a membership of one, a clock for the cookie keys and the watch over backends. In both cases a thread that follows the links.
 /// </summary>
 public sealed class EngineCluster : IDisposable
 {
@@ -19,7 +19,8 @@ public sealed class EngineCluster : IDisposable
     private readonly ReplicationThread? _replication;
     private readonly LivenessThread? _liveness;
     private readonly LinkThread _links;
-    private Timer? _cookies;
+    private readonly BackendWatch _backends;
+    private Timer? _everySecond;
 
     /// <summary>Opens what the threads need; <see cref="Start"/> starts them.</summary>
     public EngineCluster(BoxSettings settings, ClusterKey key, EngineWorkers workers, EngineStatus status, EngineEventRing report)
@@ -28,11 +29,12 @@ public sealed class EngineCluster : IDisposable
         _workers = workers;
         _status = status;
         _links = new LinkThread(settings, workers, status, report);
+        _backends = new BackendWatch(workers.Health, report);
         if (settings.Peers.IsEmpty) return;
         ClusterKeys keys = new(key.Current, key.Next ?? []);
         Incarnation me = Incarnation.Create();
         _replication = new ReplicationThread(settings, keys, me, workers, status, report);
-        _liveness = new LivenessThread(settings, keys, me, workers, _replication, _links, status, report);
+        _liveness = new LivenessThread(settings, keys, me, workers, _replication, _links, _backends, status, report);
     }
 
     /// <summary>Starts the threads.</summary>
@@ -59,7 +61,7 @@ public sealed class EngineCluster : IDisposable
         ref EngineHeader header = ref _status.Header;
         (header.MembershipVersion, header.Usable, header.Live) = (1, (long)slot.Usable, (long)slot.Live);
         Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
-        _cookies = new Timer(_ => _workers.PrepareCookies(), null, 1000, 1000);
+        _everySecond = new Timer(_ => EverySecond(), null, 1000, 1000);
     }
 
     /// <summary>True if there are other boxes.</summary>
@@ -81,10 +83,17 @@ public sealed class EngineCluster : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _cookies?.Dispose();
+        _everySecond?.Dispose();
         _links.Dispose();
         _liveness?.Dispose();
         _replication?.Dispose();
+    }
+
+    private void EverySecond()
+    {
+        _workers.PrepareCookies();
+        // Never two at a time, however late the timer is.
+        lock (_backends) _backends.Look();
     }
 
     private void Post(in SpliceCommand command)

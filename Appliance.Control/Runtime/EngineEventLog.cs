@@ -1,7 +1,9 @@
 using System.Globalization;
 using Appliance.Control.Failover;
 using Appliance.Control.Model;
+using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
+using Appliance.DataPath.Wire;
 
 namespace Appliance.Control.Runtime;
 
@@ -17,21 +19,25 @@ public sealed class EngineEventLog
 
     private readonly BoxSettings _settings;
     private readonly StructuredLog _log;
-    private readonly LineLimiter<(EngineEventKind, byte, byte), EngineEvent> _limiter;
+
+    // In the engine's order, which the same configuration gives.
+    private readonly (string Real, string Pools)[] _backends;
+    private readonly LineLimiter<(EngineEventKind, byte, byte, ulong), EngineEvent> _limiter;
     private long _now;
 
-    /// <summary>For a box's names.</summary>
-    public EngineEventLog(BoxSettings settings, StructuredLog log)
+    /// <summary>For the names of a box, its links and its backends.</summary>
+    public EngineEventLog(CompiledConfiguration configuration, StructuredLog log)
     {
-        (_settings, _log) = (settings, log);
-        _limiter = new LineLimiter<(EngineEventKind, byte, byte), EngineEvent>(WriteLine);
+        (_settings, _log, _backends) = (configuration.Box, log, Backends(configuration.Services));
+        _limiter = new LineLimiter<(EngineEventKind, byte, byte, ulong), EngineEvent>(WriteLine);
     }
 
     /// <summary>Takes an event; its line is written now or kept.</summary>
     public void Write(in EngineEvent e, long nowWallMs)
     {
         _now = nowWallMs;
-        _limiter.Add((Subject(e.Kind), e.Node, e.Link), e, nowWallMs);
+        EngineEventKind subject = Subject(e.Kind);
+        _limiter.Add((subject, e.Node, e.Link, subject == EngineEventKind.BackendRests ? e.Value : 0), e, nowWallMs);
     }
 
     /// <summary>Writes lines that were kept and are due; now and then.</summary>
@@ -53,7 +59,9 @@ public sealed class EngineEventLog
         EngineEventKind.NodeListAgrees => EngineEventKind.NodeListDiffers,
         EngineEventKind.ConfigurationAgrees => EngineEventKind.ConfigurationDiffers,
         EngineEventKind.CarrierDown => EngineEventKind.CarrierUp,
+        EngineEventKind.LinkReopened => EngineEventKind.LinkGone,
         EngineEventKind.ResyncEnded => EngineEventKind.ResyncBegan,
+        EngineEventKind.BackendReturned => EngineEventKind.BackendRests,
         _ => kind,
     };
 
@@ -81,6 +89,8 @@ public sealed class EngineEventLog
             EngineEventKind.CarrierUp => (null, [link]),
             EngineEventKind.LinkGone => ("there is no interface of this name any more; it is opened again when there is one", [link, ("interface", Interface(e.Link))]),
             EngineEventKind.LinkReopened => (null, [link, ("interface", Interface(e.Link))]),
+            EngineEventKind.BackendRests => (RestCause(e.Cause != 0), Backend(e.Value)),
+            EngineEventKind.BackendReturned => (null, Backend(e.Value)),
             _ => e.Node < _settings.Nodes.Length && e.Node != _settings.Node ? (null, [peer]) : ((string?)null, Array.Empty<(string, object?)>()),
         };
         if (more > 0) fields = [.. fields, ("more", string.Create(CultureInfo.InvariantCulture, $"{more} in the last {LineLimiter<int, int>.WindowMs / 1000} s"))];
@@ -93,6 +103,26 @@ public sealed class EngineEventLog
 
     /// <summary>The event ring was full: what is shown comes from the tables, so only log lines are missing.</summary>
     public void WriteLost(ulong lost) => _log.Warning(Component, "events-lost", "the manager was away or too slow; the tables are complete, the log is not", ("events", lost));
+
+    private static string RestCause(bool wasSilent) =>
+        $"three connections to it failed one after the other, the last {(wasSilent ? "unanswered" : "refused")}: others are preferred, and every 5 s one connection tries it";
+
+    private (string, object?)[] Backend(ulong index)
+    {
+        (string real, string pools) = index < (ulong)_backends.Length ? _backends[index] : ("unknown", "unknown");
+        return [("real", real), ("pool", pools)];
+    }
+
+    private static (string Real, string Pools)[] Backends(ServiceTable services)
+    {
+        List<(string, string)> all = [];
+        foreach ((IpAddr address, ushort port) in new RealProfiles(services).Reals)
+        {
+            IEnumerable<string> pools = services.Services.SelectMany(s => s.Pools).Where(p => p.Reals.Any(r => r.Address == address && r.Port == port)).Select(p => p.Name);
+            all.Add((SpliceListing.Endpoint(address, port), string.Join(' ', pools)));
+        }
+        return [.. all];
+    }
 
     private string Name(byte node) => node < _settings.Nodes.Length ? _settings.Nodes[node] : "none";
 

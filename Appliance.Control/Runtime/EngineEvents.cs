@@ -33,6 +33,8 @@ public enum EngineEventKind
     ConfigurationDiffers = 24,
     ConfigurationAgrees = 25,
     NameTaken = 26,
+    BackendRests = 27,
+    BackendReturned = 28,
 }
 
 /// <summary>One event: what, when, about which node and link, why, and a number.</summary>

@@ -4,6 +4,7 @@ using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.Port;
 using Appliance.DataPath.Runtime;
+using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
 using Membership = Appliance.DataPath.Paths.Membership;
 
@@ -97,6 +98,9 @@ public sealed class EngineWorkers : IDisposable
 
     /// <summary>True once every backend has said what it offers.</summary>
     public bool IsProfiled => _group.Profiles.IsComplete;
+
+    /// <summary>Which backends rest.</summary>
+    public RealHealth Health => _group.Health;
 
     /// <summary>When the slowest of them last showed that it advances.</summary>
     public long ProgressAt

@@ -20,6 +20,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private readonly EngineWorkers _workers;
     private readonly ReplicationThread _replication;
     private readonly LinkThread _carriers;
+    private readonly BackendWatch _backends;
     private readonly EngineStatus _status;
     private readonly EngineEventRing _report;
     private readonly LivenessCore _core;
@@ -41,9 +42,11 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
 
     /// <summary>Opens all sockets.</summary>
     public LivenessThread(
-        BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, ReplicationThread replication, LinkThread carriers, EngineStatus status, EngineEventRing report)
+        BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, ReplicationThread replication, LinkThread carriers, BackendWatch backends,
+        EngineStatus status, EngineEventRing report)
     {
         _settings = settings;
+        _backends = backends;
         _workers = workers;
         _replication = replication;
         _carriers = carriers;
@@ -149,6 +152,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
                 _bridge.OwnFactor = (byte)Math.Max(_workers.Workload >> 8, 1);
                 _bridge.UpdateFactors();
                 WriteStatus();
+                _backends.Look();
             }
             if (now >= cookiesAt)
             {

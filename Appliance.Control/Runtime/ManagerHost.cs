@@ -26,7 +26,7 @@ public sealed class ManagerHost : IDisposable
     {
         _directory = directory;
         _log = log;
-        _events = new EngineEventLog(compiled.Box, log);
+        _events = new EngineEventLog(compiled, log);
         _show = new ShowService(configuration, compiled);
     }
 

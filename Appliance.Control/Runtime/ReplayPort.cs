@@ -31,6 +31,9 @@ internal sealed class ReplayPort(PcapPort inner, BoxLink link) : FramePort
     /// <summary>Time of the next frame, ns; <see cref="long.MaxValue"/> at the end.</summary>
     public long NextTime => inner.NextTime;
 
+    /// <summary>Frames so far of which the capture holds only the beginning.</summary>
+    public long CutShort => inner.Counters.Truncated;
+
     /// <summary>Virtual time, ns.</summary>
     public long Now { set => inner.Now = value; }
 

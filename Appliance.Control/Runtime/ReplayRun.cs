@@ -8,8 +8,24 @@ using Appliance.DataPath.Wire;
 
 namespace Appliance.Control.Runtime;
 
-/// <summary>What became of the input frames of an offline run, by verdict.</summary>
-public sealed record ReplaySummary(long Frames, long Transmitted, long Held, long Consumed, long Dropped);
+/// <summary>
+/// What became of the input frames of an offline run, by verdict; why frames were dropped, the most frequent reason first;
+/// and how many frames the captures had cut short, which were left out.
+/// </summary>
+public sealed record ReplaySummary(long Frames, long Transmitted, long Held, long Consumed, long Dropped, IReadOnlyList<(DropReason Reason, long Frames)> Reasons, long CutShort)
+{
+    /// <summary>The summary as lines of text.</summary>
+    public IEnumerable<string> Lines()
+    {
+        yield return $"{Frames} frames: {Transmitted} transmitted, {Held} held, {Consumed} consumed, {Dropped} dropped";
+        foreach ((DropReason reason, long frames) in Reasons) yield return $"  {frames} dropped: {JsonNamingPolicy.CamelCase.ConvertName(reason.ToString())}, {DropReasons.Sentence(reason)}";
+        if (CutShort > 0) yield return $"  {CutShort} more left out: the capture holds only their beginning (tcpdump -s 0 keeps frames whole)";
+        if (Reasons.Any(r => r.Reason == DropReason.TransportChecksumWrong))
+            yield return "  checksums that are wrong in a capture are mostly those of a virtual link, on which senders leave them to a card that is not there: see \"Replay\" in docs/operations.md";
+        long strange = Reasons.FirstOrDefault(r => r.Reason == DropReason.NotForUs).Frames;
+        if (Frames > 0 && strange == Frames) yield return "  not one frame is addressed to a MAC of this box: was the capture taken at the box whose configuration this is?";
+    }
+}
 
 /// <summary>
 /// `appliance replay`: captured frames through the real data path, one worker, one frame a cycle, in virtual time:
@@ -29,7 +45,7 @@ public sealed class ReplayRun : IDisposable
     private readonly SpscQueue<SpliceEvent> _events = new(1024);
     private readonly FrameBatch _one = new(1);
     private readonly StreamWriter _verdicts;
-    private readonly long[] _counts = new long[4];
+    private readonly long[] _counts = new long[4], _drops = new long[DropReasons.Count];
     private long _now;
     private long _frames;
 
@@ -70,7 +86,8 @@ public sealed class ReplayRun : IDisposable
             Treat((LinkRole)next);
         }
         AdvanceTo(_now + AfterwardsNs);
-        return new ReplaySummary(_frames, _counts[0], _counts[1], _counts[2], _counts[3]);
+        (DropReason, long)[] reasons = [.. _drops.Select((frames, reason) => ((DropReason)reason, frames)).Where(r => r.frames > 0).OrderByDescending(r => r.frames)];
+        return new ReplaySummary(_frames, _counts[0], _counts[1], _counts[2], _counts[3], reasons, _ports.Sum(p => p.CutShort));
     }
 
     /// <inheritdoc/>
@@ -168,6 +185,7 @@ public sealed class ReplayRun : IDisposable
             _ => (3, "drop"),
         };
         _counts[index]++;
+        if (index == 3) _drops[(int)reason]++;
         using var line = new MemoryStream();
         using (var json = new Utf8JsonWriter(line))
         {

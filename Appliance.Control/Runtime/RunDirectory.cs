@@ -65,6 +65,7 @@ public sealed class RunDirectory : IDisposable
     {
         path = Path.GetFullPath(path);
         problem = System.Text.Encoding.UTF8.GetByteCount(path) > LongestPath ? $"the run directory's path is longer than {LongestPath} bytes: name a shorter one with --run-dir" : null;
+        problem ??= FileInTheWay(path) is { } file ? $"{file} is a file, so there can be no run directory {path}: name another with --run-dir" : null;
         if (problem is not null) return null;
         bool made = !Directory.Exists(path);
         try
@@ -102,6 +103,16 @@ public sealed class RunDirectory : IDisposable
         _lock.Dispose();
         _lock = Lock(FullPath);
         WriteConfiguration(configuration);
+    }
+
+    /// <summary>The file that stands where <paramref name="path"/> or a directory above it should be, or null.</summary>
+    public static string? FileInTheWay(string path)
+    {
+        for (string? at = Path.GetFullPath(path); at is not null; at = Path.GetDirectoryName(at))
+        {
+            if (File.Exists(at)) return at;
+        }
+        return null;
     }
 
     /// <summary>Replaces the state at once: a reader sees the old or the new one.</summary>

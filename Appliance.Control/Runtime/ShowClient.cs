@@ -17,6 +17,7 @@ public static class ShowClient
     /// <summary>Asks; never throws.</summary>
     public static ShowAnswer Ask(string directory, ShowQuery query)
     {
+        if (RunDirectory.FileInTheWay(directory) is { } file) return new ShowAnswer(null, $"{file} is a file, not the run directory of an appliance: name that with --run-dir", Unreachable: true);
         long giveUp = Clock.Now + (long)Patience.TotalNanoseconds;
         while (true)
         {

@@ -41,7 +41,7 @@ public sealed class SpliceListing(IReadOnlyList<SpliceTables> workers, Func<uint
         {
             ["total"] = total,
             ["matching"] = matching,
-            ["page"] = page,
+            ["page"] = (long)page,
             ["pages"] = Math.Max(1, (matching + PageSize - 1) / PageSize),
             ["states"] = byState,
             ["splices"] = rows,

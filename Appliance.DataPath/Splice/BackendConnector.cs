@@ -235,7 +235,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private void NextReal(Handshake handshake, bool wasSilent = false)
     {
         bool silent = IsLinkSilent(handshake);
-        if (!silent) CountFailure(handshake);
+        if (!silent) CountFailure(handshake, wasSilent);
         table.RemoveServerKey(handshake);
         // It refused, or its late answer will be reset: if there is no other real, nothing is owed to this one.
         handshake.State = HandshakeState.Head;
@@ -267,10 +267,10 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         host.Owns(handshake.ClientKey) && host.Now < handshake.StepStarted + SilentLinkNs && host.HeardAt(FlowDirection.ToServer) < handshake.TriedAt;
 
     // What a box that left the table cannot reach says nothing about the real: its own link may be what is down.
-    private void CountFailure(Handshake handshake)
+    private void CountFailure(Handshake handshake, bool wasSilent)
     {
         if (!host.Owns(handshake.ClientKey)) return;
-        if (health.Failed(handshake.Real.Address, handshake.Real.Port, host.Now)) host.Statistics[Counter.BackendRested]++;
+        if (health.Failed(handshake.Real.Address, handshake.Real.Port, host.Now, wasSilent)) host.Statistics[Counter.BackendRested]++;
     }
 
     private void SendSyn(Handshake handshake)

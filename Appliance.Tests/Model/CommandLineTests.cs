@@ -5,6 +5,7 @@ namespace Appliance.Tests.Model;
 
 /// <summary>The command line in process: exit codes, what is written where, what the appliance is asked.</summary>
 [TestFixture]
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class CommandLineTests
 {
     private string _directory = "";
@@ -112,7 +113,32 @@ public sealed class CommandLineTests
         (int code, string output, string error, _) = Invoke("check GOOD", new TableHost(["eth0", "eth1", "eth2"], new() { ["10.255.0.1"] = "eth2" }, ["eth1"]));
         Assert.That(code, Is.Zero);
         Assert.That(error, Does.Contain("warning: the host forwards IPv4 on 'eth1'"));
-        Assert.That(output, Does.EndWith("good, 2 warnings" + Environment.NewLine));
+        Assert.That(output, Does.EndWith("good, 3 warnings; on this machine, as it is now, `run` would refuse it" + Environment.NewLine), "the key is missing");
+    }
+
+    [TestCase(null, "there is no key file", "make it with `appliance key new FILE`", true)]
+    [TestCase("appliance cluster key 1\nAAAA\n", "its key is not 32 bytes in base64", "copy it again from a box that works", true)]
+    [TestCase("", "it is empty", "copy it again from a box that works", true)]
+    [TestCase("new", "can be read or changed by others (mode 644)", "chmod 640", false)]
+    public void Check_looks_at_the_key_file(string? content, string finding, string hint, bool refused)
+    {
+        string key = Path.Combine(_directory, "key");
+        if (content is not null)
+        {
+            File.WriteAllText(key, content == "new" ? ClusterKey.NewText() : content);
+            File.SetUnixFileMode(key, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead);
+        }
+        (int code, string output, string error, _) = Invoke("check GOOD");
+        Assert.That(code, Is.Zero);
+        Assert.That(error, Does.Contain("good.conf:9:10: warning: ").And.Contain(finding).And.Contain("\n             ^~~").And.Contain("hint: " + hint));
+        Assert.That(output.Contains("would refuse", StringComparison.Ordinal), Is.EqualTo(refused));
+    }
+
+    [Test]
+    public void Check_has_nothing_to_say_of_a_good_key_file()
+    {
+        ClusterKeyFile.Create(Path.Combine(_directory, "key"));
+        Assert.That(Invoke("check GOOD").Error, Does.Not.Contain("key file /"));
     }
 
     [Test]

@@ -39,6 +39,20 @@ public sealed class FindingsTests
         Case("external gw ff02::1", ["7:13 error: 'ff02::1' is not the address of one host"]),
         Case("external gw 0.0.0.0", ["7:13 error: '0.0.0.0' is not the address of one host"]),
         Case("peer p at 224.0.0.1", ["7:11 error: '224.0.0.1' is not the address of one host"]),
+        Case("peer p at 0.0.0.1", ["7:11 error: '0.0.0.1' is not the address of one host"]),
+        Case("service W is 127.0.0.1 tcp 80 splice\npool p for W\nadd 192.168.1.11 to p", ["7:14 error: '127.0.0.1' is a loopback address: it never leaves a machine"]),
+        Case("service W is ::1 tcp 80 splice\npool p for W\nadd fd00::11 to p\ninternal net fd00::/64", ["7:14 error: '::1' is a loopback address: it never leaves a machine"]),
+        Case(Www + "add 127.0.0.2 to www", ["10:5 error: '127.0.0.2' is a loopback address: it never leaves a machine"]),
+        Case("interface sync eth2 127.0.0.1/8", ["7:21 error: '127.0.0.1/8' is a loopback address: it never leaves a machine"]),
+        Case("interface sync eth2 10.255.0.0/24", ["7:21 error: 10.255.0.0 is the address of the network 10.255.0.0/24 itself, not an address of a box"]),
+        Case("interface sync eth2 10.255.0.255/24", ["7:21 error: 10.255.0.255 is the broadcast address of 10.255.0.0/24, not an address of a box"]),
+        Case("interface sync eth2 10.255.0.1/24 fd00:2::/64", ["7:35 error: fd00:2:: is the address of all routers on fd00:2::/64, not an address of a box"]),
+        Case("interface sync eth2 10.255.0.0/31 fd00:2::/127", []),
+        Case("interface sync eth2 10.255.0.255/32", []),
+        Case("external gw 203.0.113.255", ["7:13 error: 203.0.113.255 is the broadcast address of 203.0.113.0/24 (2)"]),
+        Case("service W is 203.0.113.0 tcp 80 splice\npool p for W\nadd 192.168.1.11 to p", ["7:14 error: 203.0.113.0 is the address of the network 203.0.113.0/24 itself (2)"]),
+        Case(Www + "add 192.168.1.255 to www", ["10:5 error: 192.168.1.255 is the broadcast address of 192.168.1.0/24, not a server (3)"]),
+        Case("interface sync eth2 10.255.0.1/24\nkey file k\npeer p at 10.255.0.255", ["9:6 error: 10.255.0.255 is the broadcast address of 10.255.0.0/24 (7)"]),
         Case("interface sync eth2 10.255.0.1", ["7:21 error: '10.255.0.1' lacks its prefix length"]),
         Case("interface sync eth2 10.255.0.1/33", ["7:21 error: '10.255.0.1/33' is not an address with a prefix length"]),
         Case("interface sync eth2 10.255.0.1/24 10.255.0.2/24", ["7:35 error: a link has one address of each family at most"]),
@@ -112,8 +126,43 @@ public sealed class FindingsTests
         Case("external gw fe80::1", []),
     ];
 
+    // One mistake, one finding: what only follows from it is not said.
+    private static readonly TestCaseData[] Repeats =
+    [
+        Case("servce WWW is 203.0.113.10 tcp 80 splice\npool www for WWW\nadd 192.168.1.11 to www\nshare WWW by flow", ["7:1 error: unknown statement 'servce'; did you mean 'service'?"]),
+        Case("virtualserver WWW 203.0.113.10\npool www for WWW\nadd 192.168.1.11 to www\nshare WWW by flow", ["7:1 error: unknown statement 'virtualserver'"]),
+        Case("service WWW is 203.0.113.10 tcp 80 splice\npol www for WWW\nadd 192.168.1.11 to www\nadd 192.168.1.12 to www", ["8:1 error: unknown statement 'pol'; did you mean 'pool'?"]),
+        Case("service WWW is 203.0.113.10 tcp 80 splice\npool www for WWX\nadd 192.168.1.11 to www\nroute WWW host a to www", ["8:14 error: undefined service 'WWX'; did you mean 'WWW'?"]),
+        Case("service WWW is 203.0.113.10 tcp 80 splice\npool www for WWW\nadd 192.168.1.11 to wwe\nadd 192.168.1.12 to wwe", ["9:21 error: undefined pool 'wwe'; did you mean 'www'?"]),
+        Case("service 1WWW is 203.0.113.10 tcp 80 splice\npool www for 1WWW\nshare 1WWW by flow", ["7:9 error: '1WWW' is not a name"]),
+        Case("service \"WWW is 203.0.113.10 tcp 80 splice\npool www for WWW\nshare WWW by flow", ["7:9 error: the quotation mark is not closed"]),
+        Case("interface sync eth2 10.255.0.1/24\nkeyfile k\npeer gw2 at 10.255.0.2", ["8:1 error: unknown statement 'keyfile'"]),
+        Case("iface sync eth2 10.255.0.1/24\nkey file k\npeer gw2 at 10.255.0.2", ["7:1 error: unknown statement 'iface'"]),
+        Case("service W is 203.0.113.10 tcp 80 splice durability acked\npool p for W\nadd 192.168.1.11 to p\npeeer gw2 at 10.255.0.2", ["10:1 error: unknown statement 'peeer'; did you mean 'peer'?"]),
+    ];
+
+    [TestCase("hostname", "node gw1", "1:1 error: unknown statement 'node'")]
+    [TestCase("hostname", "hostname g\u0007", "1:11 error: control character U+0007")]
+    [TestCase("interface external", "link external eth0 203.0.113.2/24", "2:1 error: unknown statement 'link'")]
+    [TestCase("interface internal", "interface internal eth1 192.168.1.2/24 fd00::2/200", "3:40 error: 'fd00::2/200' is not an address with a prefix length")]
+    [TestCase("internal gw", "internal gate 192.168.1.1", "5:10 error: unexpected 'gate'; expected 'net' or 'gw'")]
+    [TestCase("role", "rolle sharer", "6:1 error: unknown statement 'rolle'; did you mean 'role'?")]
+    [TestCase("role", "mode sharer", "6:1 error: unknown statement 'mode'")]
+    public void What_stands_there_misspelt_is_not_missing_too(string statement, string instead, string expected)
+    {
+        string[] lines = (Prelude + "service W6 is 2001:db8::10 tcp 80 splice\npool p for W6\nadd fd00::11 to p\ninternal net fd00::/64").Split('\n');
+        lines[Array.FindIndex(lines, l => l.StartsWith(statement, StringComparison.Ordinal))] = instead;
+        Assert.That(Findings(string.Join('\n', lines)), Is.EqualTo(new[] { expected }));
+    }
+
+    [TestCase("role sharer", "6:1 warning: a sharer without peers: there is no proxy to hand packets to, so no connection is ever accepted")]
+    [TestCase("role proxy", "6:1 warning: a proxy without peers: there is no sharer to hand it packets, and it does not answer for the services itself")]
+    public void Half_a_box_that_is_alone_is_warned(string role, string expected) =>
+        Assert.That(Findings(Prelude.Replace("role sharer proxy", role, StringComparison.Ordinal)), Is.EqualTo(new[] { expected }));
+
     [TestCaseSource(nameof(Grammar))]
     [TestCaseSource(nameof(Meaning))]
+    [TestCaseSource(nameof(Repeats))]
     public void Findings_are_exactly(string text, string[] expected)
     {
         string[] found = [.. Findings(Prelude + text)];
@@ -161,7 +210,7 @@ public sealed class FindingsTests
         Assert.Multiple(() =>
         {
             Assert.That(result.Diagnostics, Has.Count.EqualTo(100));
-            Assert.That(result.Left, Is.EqualTo(4904));
+            Assert.That(result.Left, Is.EqualTo(4900));
         });
     }
 

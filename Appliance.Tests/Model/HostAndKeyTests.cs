@@ -38,11 +38,11 @@ public sealed class HostAndKeyTests
     public void A_machine_that_does_not_fit_gives_each_finding_with_its_place() =>
         Assert.That(Host(["eth0", "eth2"], new() { ["203.0.113.10"] = "lo", ["203.0.113.2"] = "eth0" }, ["eth0"]), Is.EqualTo(new[]
         {
-            "2 Error: 203.0.113.2 (the data path's address on 'eth0') is an address of the host itself, on 'eth0' | take it off the host: ip address del 203.0.113.2 dev eth0",
+            "2 Error: 203.0.113.2 (the data path's address on 'eth0') is an address of the host itself, on 'eth0' | name another, or take it off the host, which ends whatever uses it there, perhaps your own session: ip address del 203.0.113.2 dev eth0",
             "2 Warning: the host forwards IPv4 on 'eth0' and would handle the same packets | sysctl -w net.ipv4.conf.eth0.forwarding=0",
             "3 Error: there is no interface 'eth1' on this machine | `ip link` lists those that exist",
             "4 Error: the host does not have 10.255.0.1/24 on 'eth2', but peers talk to it there | ip address add 10.255.0.1/24 dev eth2",
-            "12 Error: 203.0.113.10 (service 'WWW') is an address of the host itself, on 'lo' | take it off the host: ip address del 203.0.113.10 dev lo",
+            "12 Error: 203.0.113.10 (service 'WWW') is an address of the host itself, on 'lo' | name an address that the host does not have",
         }));
 
     [TestCase(2, 2, null)]

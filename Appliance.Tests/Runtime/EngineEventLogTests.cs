@@ -18,9 +18,10 @@ public sealed class EngineEventLogTests
     [SetUp]
     public void Open()
     {
-        _settings = ConfigurationCompiler.Compile(ConfigurationParser.Parse(ExampleTests.Example, "gw1.conf").Configuration!).Box;
+        CompiledConfiguration compiled = ConfigurationCompiler.Compile(ConfigurationParser.Parse(ExampleTests.Example, "gw1.conf").Configuration!);
+        _settings = compiled.Box;
         _text.GetStringBuilder().Clear();
-        _log = new EngineEventLog(_settings, new StructuredLog(_text, LogLevel.Info));
+        _log = new EngineEventLog(compiled, new StructuredLog(_text, LogLevel.Info));
     }
 
     [OneTimeTearDown]

@@ -34,6 +34,7 @@ public sealed class ReplayTests
     private readonly CompiledConfiguration _configuration = ConfigurationCompiler.Compile(ConfigurationParser.Parse(Text, "gw1.conf").Configuration!);
     private readonly List<(LinkRole Role, long Time, byte[] Frame)> _frames = [];
     private string _directory = "";
+    private ReplaySummary? _summary;
     private int _runs;
 
     [SetUp]
@@ -81,12 +82,40 @@ public sealed class ReplayTests
         _frames.Add((LinkRole.External, Start + 7_000_000, new byte[20]));
         _frames.Add((LinkRole.External, Start + 3_600_000_000_000, new byte[60]));
         Replayed();
+        Assert.That(_summary!.Lines(), Is.EqualTo(new[]
+        {
+            "4 frames: 0 transmitted, 0 held, 1 consumed, 3 dropped",
+            "  2 dropped: notForUs, not addressed to this box: left to the host",
+            "  1 dropped: noRecord, no record of this connection, shortly after a membership change",
+        }));
         byte[][] first = Files();
         Assert.That(Verdicts()[1].GetProperty("reason").GetString(), Is.EqualTo("noRecord"));
         Assert.That(Verdicts()[1].GetProperty("verdict").GetString(), Is.EqualTo("drop"));
         Assert.That(Verdicts().Skip(2).Select(v => v.GetProperty("verdict").GetString()), Is.All.EqualTo("drop"));
         Replayed();
         Assert.That(Files(), Is.EqualTo(first));
+    }
+
+    [Test]
+    public void A_capture_of_another_box_or_of_beginnings_only_is_said_to_be_one()
+    {
+        FromClient(0, new TcpSegmentSpec { Flags = TcpFlags.Syn, Seq = new TcpSeq(1), Window = 65000 });
+        _frames[0].Frame[5] ^= 0xff;
+        Replayed();
+        Assert.That(_summary!.Lines().Last(), Does.StartWith("  not one frame is addressed to a MAC of this box"));
+
+        string capture = Path.Combine(_directory, "cut.pcap");
+        using (PcapWriter writer = PcapWriter.Create(capture)) writer.Write(_frames[0].Frame, Start);
+        byte[] file = File.ReadAllBytes(capture);
+        // The record's second length is that on the wire.
+        BitConverter.TryWriteBytes(file.AsSpan(24 + 12), 1500);
+        File.WriteAllBytes(capture, file);
+        using ReplayRun run = new(_configuration, new byte[32], new Dictionary<string, string>(StringComparer.Ordinal) { ["eth0"] = capture }, Output);
+        Assert.That(run.Run().Lines(), Is.EqualTo(new[]
+        {
+            "0 frames: 0 transmitted, 0 held, 0 consumed, 0 dropped",
+            "  1 more left out: the capture holds only their beginning (tcpdump -s 0 keeps frames whole)",
+        }));
     }
 
     [Test]
@@ -130,6 +159,8 @@ public sealed class ReplayTests
         using (ReplayRun run = new(_configuration, new byte[32], inputs, Output))
         {
             ReplaySummary summary = run.Run();
+            _summary = summary;
+            Assert.That(summary.Reasons.Sum(r => r.Frames), Is.EqualTo(summary.Dropped));
             Assert.That(summary.Frames, Is.EqualTo(_frames.Count));
             Assert.That(summary.Transmitted + summary.Held + summary.Consumed + summary.Dropped, Is.EqualTo(summary.Frames));
         }

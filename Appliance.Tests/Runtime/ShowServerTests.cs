@@ -64,6 +64,19 @@ public sealed class ShowServerTests
     public void Where_nothing_runs_that_is_said() =>
         Assert.That(ShowClient.Ask(Path.Combine(_directory, "elsewhere"), new ShowQuery("ports")), Has.Property("Unreachable").True.And.Property("Error").Contains("no appliance runs in"));
 
+    [Test]
+    public void A_file_in_the_place_of_the_run_directory_is_one_sentence([Values("", "/below")] string below)
+    {
+        string file = Path.Combine(_directory, "file");
+        File.WriteAllText(file, "");
+        ShowAnswer answer = ShowClient.Ask(file + below, new ShowQuery("ports"));
+        Assert.That(answer.Unreachable, Is.True);
+        Assert.That(answer.Error, Is.EqualTo($"{file} is a file, not the run directory of an appliance: name that with --run-dir"));
+        Assert.That(RunDirectory.Take(file + below, out string? problem), Is.Null);
+        Assert.That(problem, Is.EqualTo($"{file} is a file, so there can be no run directory {file}{below}: name another with --run-dir"));
+        Assert.That(new FileInfo(file).Length, Is.Zero, "it is not touched");
+    }
+
     private Socket Connect()
     {
         var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);

@@ -58,7 +58,10 @@ public sealed class SpliceListingTests
             foreach (JsonNode? row in rows) Assert.That(seen.Add(row!["client"]!.GetValue<string>()), Is.True);
         }
         Assert.That(seen, Has.Count.EqualTo(Splices));
-        Assert.That(_listing.Page(SpliceFilter.All, 1000, Now)["splices"]!.AsArray(), Is.Empty, "beyond the last page");
+        JsonObject beyond = _listing.Page(SpliceFilter.All, 1000, Now);
+        Assert.That(beyond["splices"]!.AsArray(), Is.Empty, "beyond the last page");
+        Assert.That(ShowText.PageProblem(beyond), Is.EqualTo("there is no page 1000: the splices that match (1000) have 20 pages"));
+        Assert.That(ShowText.PageProblem(_listing.Page(SpliceFilter.Parse("state=time-wait"), 1, Now)), Is.Null, "the first page may be empty");
     }
 
     [TestCase("", ExpectedResult = 1000)]

@@ -12,7 +12,7 @@ internal static class CheckCommand
         Argument<string[]> files = new Argument<string[]>("FILE") { Description = "Configuration files.", Arity = ArgumentArity.ZeroOrMore }.WithoutOptions();
         var further = new Option<string[]>("--config", "-c") { Description = "A configuration file.", HelpName = "FILE" };
         var host = new Option<bool>("--host") { Description = "Compare with this machine even if it has none of the file's interfaces." };
-        var command = new Command("check", "Reports all errors and warnings of configuration files.") { files, further, host };
+        var command = new Command("check", "Reports all errors and warnings of configuration files, and of the key files that they name.") { files, further, host };
         command.Validators.Add(result =>
         {
             if ((result.GetValue(files) ?? []).Length + (result.GetValue(further) ?? []).Length == 0) result.AddError("No configuration file is given.");
@@ -43,17 +43,20 @@ internal static class CheckCommand
             terminal.Output.WriteLine($"{file}: {Count(errors, "error")}, {Count(warnings, "warning")}");
             return false;
         }
-        IHostFacts host = composition.Host();
-        if (always || HostChecks.LooksLikeTheBox(parsed.Configuration!, host))
-        {
-            foreach (Diagnostic finding in HostChecks.Check(parsed, host))
-            {
-                parsed.Write(terminal.Error, finding with { Severity = DiagnosticSeverity.Warning });
-                warnings++;
-            }
-        }
-        terminal.Output.WriteLine($"{file}: good, {Count(warnings, "warning")}");
+        // The file may be for another machine, so what this one lacks is no error here; `run` refuses it.
+        Diagnostic[] ofThisMachine = [.. OfThisMachine(parsed, always, composition.Host())];
+        foreach (Diagnostic finding in ofThisMachine) parsed.Write(terminal.Error, finding with { Severity = DiagnosticSeverity.Warning });
+        warnings += ofThisMachine.Length;
+        bool refused = ofThisMachine.Any(f => f.Severity == DiagnosticSeverity.Error);
+        terminal.Output.WriteLine($"{file}: good, {Count(warnings, "warning")}{(refused ? "; on this machine, as it is now, `run` would refuse it" : "")}");
         return true;
+    }
+
+    private static IEnumerable<Diagnostic> OfThisMachine(ParseResult parsed, bool always, IHostFacts host)
+    {
+        IEnumerable<Diagnostic> found = always || HostChecks.LooksLikeTheBox(parsed.Configuration!, host) ? HostChecks.Check(parsed, host) : [];
+        if (ConfigurationLoader.CheckKey(parsed, out _) is { } key) found = found.Append(key);
+        return found.OrderBy(f => f.Span.Line).ThenBy(f => f.Span.Column);
     }
 
     private static string Count(int number, string what) => number == 1 ? $"1 {what}" : $"{number} {what}s";

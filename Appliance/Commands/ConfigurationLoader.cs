@@ -17,15 +17,19 @@ internal static class ConfigurationLoader
     /// <summary>The key that the configuration names; false if it cannot be used, which is then written.</summary>
     public static bool TryLoadKey(ParseResult parsed, Terminal terminal, out ClusterKey? key)
     {
+        if (CheckKey(parsed, out key) is not { } finding) return true;
+        parsed.Write(terminal.Error, finding);
+        return key is not null;
+    }
+
+    /// <summary>What is wrong with the key file that the configuration names, and the key in it; null if nothing is, or if it names none.</summary>
+    public static Diagnostic? CheckKey(ParseResult parsed, out ClusterKey? key)
+    {
         key = null;
-        if (parsed.Configuration?.KeyFile is not { } path) return true;
+        if (parsed.Configuration?.KeyFile is not { } path) return null;
         KeyFileResult read = ClusterKeyFile.Read(path);
         key = read.Key;
-        if ((read.Error ?? read.Warning) is { } message)
-        {
-            DiagnosticSeverity severity = read.Error is null ? DiagnosticSeverity.Warning : DiagnosticSeverity.Error;
-            parsed.Write(terminal.Error, new Diagnostic(severity, parsed.PlaceOf("key file"), message) { Hint = read.Hint });
-        }
-        return key is not null;
+        if ((read.Error ?? read.Warning) is not { } message) return null;
+        return new Diagnostic(read.Error is null ? DiagnosticSeverity.Warning : DiagnosticSeverity.Error, parsed.PlaceOf("key file"), message) { Hint = read.Hint };
     }
 }

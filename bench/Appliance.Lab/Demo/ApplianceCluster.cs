@@ -7,9 +7,13 @@ namespace Appliance.Lab.Demo;
 /// <summary>The demo's own side: box1 shares, box2 and box3 are the proxies.</summary>
 public sealed class ApplianceCluster(LabNetwork lab, string rate) : IDemoCluster
 {
-    private readonly ApplianceLab _appliances = ApplianceLab.Build(new ApplianceOptions(), new ClusterOptions { ClientRate = rate }, lab);
+    private static readonly ApplianceOptions Options = new();
+
+    private readonly ApplianceLab _appliances = ApplianceLab.Build(Options, new ClusterOptions { ClientRate = rate }, lab);
 
     public string Name => "appliance";
+
+    public string Mode => $"one address, shared {Options.Share}, durability {Options.Durability}";
 
     public ClusterTopology Topology => _appliances.Topology;
 
@@ -34,9 +38,11 @@ public sealed class ApplianceCluster(LabNetwork lab, string rate) : IDemoCluster
     public string Revive()
     {
         ProcessFaults.ReviveBox(_appliances.Boxes[1].Host);
-        _appliances.Boxes[1].Start();
+        _appliances.Boxes[1].Launch();
         return "box2 is started again";
     }
+
+    public string? UsedAgain() => _appliances.Sharer.Uses(_appliances.Name(_appliances.Boxes[1])) ? "box2 is refilled, and the sharer uses it again" : null;
 
     public long? PacketsReplayed() => _appliances.Counter("replayed");
 }

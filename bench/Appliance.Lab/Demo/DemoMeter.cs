@@ -7,7 +7,8 @@ namespace Appliance.Lab.Demo;
 /// <summary>What the screen shows: bytes in bins of 100 ms, by kind of traffic, and the packets that each proxy received.</summary>
 public sealed class DemoMeter(IReadOnlyList<Host> proxies)
 {
-    private const int BinMs = 100;
+    // A client's interval is known here this much after its end, at the latest.
+    private const int BinMs = 100, LateMs = 250;
 
     private readonly Lock _gate = new();
     private readonly List<(string Name, long[] Counts)> _bins = [];
@@ -53,11 +54,11 @@ public sealed class DemoMeter(IReadOnlyList<Host> proxies)
         }
     }
 
-    /// <summary>Reads the proxies' packet counters.</summary>
-    public void Sample(TimeSpan now)
+    /// <summary>Reads the proxies' packet counters, unless it did so a moment ago and this is not the last time.</summary>
+    public void Sample(TimeSpan now, bool isLast = false)
     {
         double seconds = (now - _sampled).TotalSeconds;
-        if (seconds < 0.4)
+        if (seconds < 0.4 && !isLast)
         {
             return;
         }
@@ -73,13 +74,14 @@ public sealed class DemoMeter(IReadOnlyList<Host> proxies)
     /// <summary>Packets that each proxy received since <see cref="Begin"/>.</summary>
     public IReadOnlyDictionary<string, long> Packets() => _last.ToDictionary(p => p.Key, p => p.Value - _first[p.Key], StringComparer.Ordinal);
 
-    /// <summary>Bytes of each 100 ms, of one kind of traffic or (null) of all.</summary>
-    public IReadOnlyList<long> Bins(string? name = null)
+    /// <summary>Bytes of each 100 ms, of one kind of traffic or (null) of all: up to an instant, also where there were none, or to the last byte.</summary>
+    public IReadOnlyList<long> Bins(string? name = null, TimeSpan? until = null)
     {
         lock (_gate)
         {
             var rows = _bins.Where(b => name is null || b.Name == name).Select(b => b.Counts).ToList();
-            int used = rows.Count == 0 ? 0 : rows.Max(r => Array.FindLastIndex(r, v => v != 0)) + 1;
+            int used = until is { } now ? (int)Math.Clamp((now.TotalMilliseconds - LateMs) / BinMs, 0, 10_000)
+                : rows.Count == 0 ? 0 : rows.Max(r => Array.FindLastIndex(r, v => v != 0)) + 1;
             return Enumerable.Range(0, used).Select(i => rows.Sum(r => r[i])).ToList();
         }
     }

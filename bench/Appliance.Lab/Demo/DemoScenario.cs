@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Appliance.Lab.Judges;
 using Appliance.Lab.Load;
 using Appliance.Lab.Net;
@@ -52,8 +53,8 @@ public sealed class DemoScenario(IDemoCluster cluster, DemoPlan plan, IDemoScree
         await LoadRun.GoTogether([.. _runs.Select(r => r.Run)]).ConfigureAwait(false);
         var clock = Stopwatch.StartNew();
         _meter.Begin();
-        var faults = Task.Run(() => Faults(clock));
         var load = Task.WhenAll(_runs.Select(r => r.Run.Finish()));
+        var faults = Task.Run(() => Faults(clock, load));
         while (!load.IsCompleted)
         {
             await Task.Delay(100).ConfigureAwait(false);
@@ -63,6 +64,8 @@ public sealed class DemoScenario(IDemoCluster cluster, DemoPlan plan, IDemoScree
         await faults.ConfigureAwait(false);
         var summaries = await load.ConfigureAwait(false);
         double seconds = clock.Elapsed.TotalSeconds;
+        _meter.Sample(clock.Elapsed, isLast: true);
+        screen.End(clock.Elapsed, _meter);
         screen.Say("verifying what was uploaded");
         var result = Result(summaries, seconds, capture.Stop());
         RemoveContent();
@@ -143,7 +146,7 @@ public sealed class DemoScenario(IDemoCluster cluster, DemoPlan plan, IDemoScree
         _runs.Add((name, host, LabTool.StartClient(host, name, options, line => _meter.Take(name, line)), options));
     }
 
-    private void Faults(Stopwatch clock)
+    private void Faults(Stopwatch clock, Task load)
     {
         foreach (var (at, act) in ((double, Func<string>)[])[(plan.KillProxyAt, cluster.KillProxy), (plan.KillManagerAt, cluster.KillManager), (plan.ReviveAt, cluster.Revive)])
         {
@@ -153,10 +156,25 @@ public sealed class DemoScenario(IDemoCluster cluster, DemoPlan plan, IDemoScree
                 Thread.Sleep(wait);
             }
             double seconds = clock.Elapsed.TotalSeconds;
-            var happened = new DemoEvent(seconds, act());
-            _events.Add(happened);
-            screen.Happened(happened);
+            Happened(new DemoEvent(seconds, act()));
         }
+        double started = clock.Elapsed.TotalSeconds;
+        string? used = null;
+        while (used is null && !load.IsCompleted)
+        {
+            used = cluster.UsedAgain();
+            Thread.Sleep(50);
+        }
+        double now = clock.Elapsed.TotalSeconds;
+        Happened(new DemoEvent(now, used is null
+            ? "the traffic is over, and it is not used again yet"
+            : string.Create(CultureInfo.InvariantCulture, $"{used}, {now - started:F1} s after its start")));
+    }
+
+    private void Happened(DemoEvent happened)
+    {
+        _events.Add(happened);
+        screen.Happened(happened);
     }
 
     private DemoResult Result(LoadSummary[] summaries, double seconds, string capture)

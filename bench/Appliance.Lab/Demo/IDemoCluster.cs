@@ -8,6 +8,9 @@ public interface IDemoCluster
 {
     string Name { get; }
 
+    /// <summary>How the clients' traffic comes to the proxies, in words.</summary>
+    string Mode { get; }
+
     ClusterTopology Topology { get; }
 
     /// <summary>The boxes that carry connections, with a bar each.</summary>
@@ -22,8 +25,11 @@ public interface IDemoCluster
     /// <summary>kill -9 of the second proxy's manager; what was done, in words.</summary>
     string KillManager();
 
-    /// <summary>Brings the first proxy back; what was done, in words.</summary>
+    /// <summary>Starts the first proxy again, without waiting for more; what was done, in words.</summary>
     string Revive();
+
+    /// <summary>After <see cref="Revive"/>: whether the first proxy gets packets again, in words; null while it does not.</summary>
+    string? UsedAgain();
 
     /// <summary>Packets that survivors were given again after a death; null where there is no such thing.</summary>
     long? PacketsReplayed();

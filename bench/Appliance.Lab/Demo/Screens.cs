@@ -15,6 +15,9 @@ public interface IDemoScreen
     void Happened(DemoEvent what);
 
     void Tick(TimeSpan now, DemoMeter meter);
+
+    /// <summary>The traffic is over: means of the whole run instead of the last numbers.</summary>
+    void End(TimeSpan now, DemoMeter meter);
 }
 
 /// <summary>What both screens draw.</summary>
@@ -34,7 +37,8 @@ internal static class DemoDrawing
         text.AppendLine("      │");
         text.AppendLine("  ════╧═══ int 192.168.1.0/24 ═════════════════");
         text.AppendLine("      │");
-        text.Append("  " + string.Join("   ", topology.Backends.Select((b, i) => $"{b.Name} {Topologies.Backend(i + 1)} nginx")));
+        text.AppendLine("  " + string.Join("   ", topology.Backends.Select((b, i) => $"{b.Name} {Topologies.Backend(i + 1)} nginx")));
+        text.Append("  " + cluster.Mode);
         return text.ToString();
     }
 
@@ -49,6 +53,9 @@ internal static class DemoDrawing
 
     public static double Mbit(IReadOnlyList<long> bins, int last) =>
         bins.Count == 0 ? 0 : bins.Skip(Math.Max(0, bins.Count - last)).Average() * 8 / 0.1 / 1e6;
+
+    /// <summary>Mean over all bins.</summary>
+    public static double Mean(IReadOnlyList<long> bins) => Mbit(bins, bins.Count);
 
     public static string Seconds(TimeSpan time) => time.TotalSeconds.ToString("F1", CultureInfo.InvariantCulture);
 
@@ -84,8 +91,11 @@ public sealed class PlainScreen(TextWriter output) : IDemoScreen
         _second = (int)now.TotalSeconds;
         string proxies = string.Join("  ", meter.Rates.Select(r => string.Create(CultureInfo.InvariantCulture, $"{r.Key} {r.Value:F0}/s")));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{now.TotalSeconds,5:F1} s  down {DemoDrawing.Mbit(meter.Bins("download"), 10),6:F1} Mb/s  up {DemoDrawing.Mbit(meter.Bins("upload"), 10),6:F1} Mb/s  broken {meter.Broken}  {proxies}  |{DemoDrawing.Strip(meter.Bins(), 10)}|"));
+            $"{now.TotalSeconds,5:F1} s  down {DemoDrawing.Mbit(meter.Bins("download", now), 10),6:F1} Mb/s  up {DemoDrawing.Mbit(meter.Bins("upload", now), 10),6:F1} Mb/s  broken {meter.Broken}  {proxies}  |{DemoDrawing.Strip(meter.Bins(until: now), 10)}|"));
     }
+
+    public void End(TimeSpan now, DemoMeter meter) => output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+        $"{now.TotalSeconds,5:F1} s  the traffic is over; means while it ran: down {DemoDrawing.Mean(meter.Bins("download")):F1} Mb/s, up {DemoDrawing.Mean(meter.Bins("upload")):F1} Mb/s"));
 }
 
 /// <summary>A live picture for a terminal: topology, strip of throughput, a bar per proxy, what happened.</summary>
@@ -95,6 +105,7 @@ public sealed class LiveScreen(IAnsiConsole console) : IDemoScreen
     private readonly Lock _gate = new();
     private IDemoCluster? _cluster;
     private LiveDisplayContext? _live;
+    private IRenderable? _traffic;
 
     /// <summary>Runs the scenario with the picture standing on the screen.</summary>
     public Task<DemoResult> Show(Func<Task<DemoResult>> scenario) => console.Live(new Text(string.Empty)).AutoClear(false).StartAsync(async live =>
@@ -109,7 +120,7 @@ public sealed class LiveScreen(IAnsiConsole console) : IDemoScreen
         Draw(new Text("building the lab"));
     }
 
-    public void Say(string text) => Draw(new Text(text));
+    public void Say(string text) => Draw(_traffic is null ? new Text(text) : new Rows(_traffic, new Text(text)));
 
     public void Happened(DemoEvent what)
     {
@@ -119,25 +130,31 @@ public sealed class LiveScreen(IAnsiConsole console) : IDemoScreen
         }
     }
 
-    public void Tick(TimeSpan now, DemoMeter meter)
+    public void Tick(TimeSpan now, DemoMeter meter) => DrawTraffic(now, meter, isOver: false);
+
+    public void End(TimeSpan now, DemoMeter meter) => DrawTraffic(now, meter, isOver: true);
+
+    private void DrawTraffic(TimeSpan now, DemoMeter meter, bool isOver)
     {
         int width = Math.Max(20, console.Profile.Width - 34);
         var strips = new Grid().AddColumn().AddColumn().AddColumn();
         foreach (string name in (string[])["download", "upload", "requests"])
         {
-            var bins = meter.Bins(name);
+            var bins = meter.Bins(name, isOver ? null : now);
             strips.AddRow(
                 new Text(name),
-                new Text(string.Create(CultureInfo.InvariantCulture, $"{DemoDrawing.Mbit(bins, 5),7:F1} Mb/s")),
+                new Text(string.Create(CultureInfo.InvariantCulture, $"{(isOver ? DemoDrawing.Mean(bins) : DemoDrawing.Mbit(bins, 5)),7:F1} Mb/s")),
                 new Text(DemoDrawing.Strip(bins, width), new Style(Color.Green)));
         }
-        var bars = new BarChart().Width(Math.Max(30, console.Profile.Width - 8)).Label("packets received per second");
-        foreach (var (name, rate) in meter.Rates)
+        var bars = new BarChart().Width(Math.Max(30, console.Profile.Width - 8)).Label(isOver ? "packets received" : "packets received per second");
+        foreach (var (name, value) in isOver ? meter.Packets().Select(p => (p.Key, (double)p.Value)) : meter.Rates.Select(r => (r.Key, r.Value)))
         {
-            bars.AddItem(name, Math.Round(rate), rate > 0 ? Color.Blue : Color.Red);
+            bars.AddItem(name, Math.Round(value), value > 0 ? Color.Blue : Color.Red);
         }
-        string clock = $"{DemoDrawing.Seconds(now)} s, broken connections: {meter.Broken}";
-        Draw(new Rows(new Panel(strips).Header("throughput, a character = 100 ms").Expand(), bars, new Text(clock, new Style(meter.Broken > 0 ? Color.Red : Color.Green))));
+        string head = isOver ? "throughput, means while it ran; a character = 100 ms" : "throughput, a character = 100 ms";
+        string clock = $"{(isOver ? "over after " : "")}{DemoDrawing.Seconds(now)} s, broken connections: {meter.Broken}";
+        _traffic = new Rows(new Panel(strips).Header(head).Expand(), bars, new Text(clock, new Style(meter.Broken > 0 ? Color.Red : Color.Green)));
+        Draw(_traffic);
     }
 
     private void Draw(IRenderable body)
