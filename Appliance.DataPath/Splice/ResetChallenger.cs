@@ -62,6 +62,8 @@ public sealed class ResetChallenger(ISpliceHost host, SpliceTable splices)
     // acknowledged is where one that is gone sets its RST.
     private void Ask(in RewriteEntry entry, in RewriteEntry reverse)
     {
+        TcpSeq ack = new(SpliceTable.AcknowledgedBy(entry));
+        int window = Math.Max(0, new TcpSeq(entry.RightEdge) + entry.AckDelta - ack) >> entry.WindowShiftOut;
         TcpSegmentSpec probe = new()
         {
             Source = entry.NewSource,
@@ -69,9 +71,10 @@ public sealed class ResetChallenger(ISpliceHost host, SpliceTable splices)
             SourcePort = entry.NewSourcePort,
             DestinationPort = entry.NewDestinationPort,
             Seq = new TcpSeq(reverse.AckSeen) - 1u,
-            Ack = new TcpSeq(SpliceTable.AcknowledgedBy(entry)),
+            Ack = ack,
             Flags = TcpFlags.Ack,
-            Window = (ushort)Math.Min(Progress.Window(entry) >> entry.WindowShiftOut, ushort.MaxValue),
+            // Nobody looks at it: one that lives drops the segment for its number.
+            Window = (ushort)(entry.Seen == 0 ? ushort.MaxValue : Math.Min(window, ushort.MaxValue)),
             HasTimestamps = (entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None,
             TsVal = entry.TsVal + entry.TsValDelta,
             TsEcr = reverse.TsVal,
