@@ -13,7 +13,6 @@ namespace Appliance.DataPath.Paths;
 public sealed class PeerMessages
 {
     private const int ChoiceSlots = 4096, DutySlots = 4096;
-    private const long ShadowNs = 60_000_000_000;
 
     private readonly Box _box;
     private readonly MacAddress[] _macs;
@@ -108,7 +107,7 @@ public sealed class PeerMessages
     /// <summary>Peers counted this box as dead while it was away.</summary>
     public void OnCountedDead()
     {
-        for (int i = 0; i < _box.Config.Handshakes; i++) _box.Backends.Withdraw(_box.Handshakes[i], _box.Now + ShadowNs);
+        for (int i = 0; i < _box.Config.Handshakes; i++) _box.Backends.Withdraw(_box.Handshakes[i]);
     }
 
     /// <summary>Owners changed, or somebody died: bytes that a dead node still had to deliver are the present owner's to deliver.</summary>
@@ -245,7 +244,7 @@ public sealed class PeerMessages
             }
             handshake.State = HandshakeState.Shadow;
             handshake.TakenOver = true;
-            _box.Handshakes.Schedule(handshake, _box.Now + ShadowNs);
+            _box.Handshakes.Schedule(handshake, _box.Now + BackendConnector.ShadowNs);
         }
         if (handshake.A != a || handshake.B != b) return;
         _box.Client.OnOwnedBytes(handshake, command.Offset, MemoryNative.Span(command.Bytes, command.Length));

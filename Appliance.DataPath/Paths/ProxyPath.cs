@@ -109,10 +109,12 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (record.State >= SpliceState.TimeWait && mark == FrameMark.Replayed) return DropReason.ReplayedClosed;
         // Nor may a replayed SYN go on: a backend that has reset this connection meanwhile would take it for a new one.
         if (mark == FrameMark.Replayed && fromClient && tcp.Has(TcpFlags.Syn)) return DropReason.ReplayedAlreadyAcknowledged;
-        if (record.State >= SpliceState.TimeWait && MayStartAnew(key, tcp, record, entry))
+        if (MayStartAnew(key, tcp, record, entry))
         {
             // The tuple is being used again: the old record is in nobody's way.
             DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
+            // The cookie came back: the client has begun another one.
+            if (record.State < SpliceState.TimeWait && box.Handshakes.Find(key) is not null) box.Closes.OnAbandoned(index);
             if (anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
         if (record.State == SpliceState.TimeWait && IsOvertaken(tcp, record)) return DropReason.OvertakenByClose;
@@ -347,15 +349,20 @@ public sealed class ProxyPath(Box box) : IDisposable
     }
 
     // On a closed record only what repeats its end, in both numbers, is surely its own; a handshake under way, a SYN, or a
-    // segment that a cookie may explain (initial numbers are random: one range proves nothing) comes first.
+    // segment that a cookie may explain (initial numbers are random: one range proves nothing) comes first. So on one that
+    // an inexact RST may have closed, but there what goes on near its end is its own too.
     private bool MayStartAnew(in FlowKey key, in TcpView tcp, in SpliceRecord record, in RewriteEntry entry)
     {
+        bool closed = record.State >= SpliceState.TimeWait;
+        if (!closed && (entry.Direction == FlowDirection.ToClient || (entry.Doubts | ReverseOf(entry).Doubts) == 0)) return false;
         if (box.Handshakes.Find(key) is not null) return true;
         if (tcp.Has(TcpFlags.Rst)) return false;
         if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.
         if (tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
-        return tcp.Has(TcpFlags.Syn) || !IsJustBelow(tcp.Seq + tcp.SequenceLength, entry.SeqNext) || !IsJustBelow(tcp.Ack, entry.AckSeen);
+        if (tcp.Has(TcpFlags.Syn)) return true;
+        uint above = closed ? 0 : OwnEnd;
+        return !IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext, above) || !IsNear(tcp.Ack, entry.AckSeen, above);
     }
 
     // All bytes have arrived: a segment that its connection's end overtook would be answered, and by an end that is gone with a RST
@@ -363,7 +370,7 @@ public sealed class ProxyPath(Box box) : IDisposable
     private bool IsOvertaken(in TcpView tcp, in SpliceRecord record) =>
         (tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) == TcpFlags.None && box.Now - CloseTracker.ClosedAt(record) < FinTimerNs;
 
-    private static bool IsJustBelow(TcpSeq value, uint end) => (uint)(new TcpSeq(end) - value) < OwnEnd;
+    private static bool IsNear(TcpSeq value, uint end, uint above) => (uint)(new TcpSeq(end + above) - value) < OwnEnd + above;
 
     private static DropReason Unexpected(LinkRole role) => role == LinkRole.Internal ? DropReason.RealUnexpected : DropReason.UnknownProtocol;
 }

@@ -11,6 +11,9 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, SpliceTable splices, RealHealth health, SpliceJoiner joiner)
 {
+    /// <summary>How long bytes that a box acknowledged are kept for peers after it left the connection to them, ns.</summary>
+    public const long ShadowNs = 60_000_000_000;
+
     private const long SynNs = 50_000_000, MaxSynNs = 3_000_000_000, SilentLinkNs = 10_000_000_000, AskNs = 100_000_000, MaxAskNs = 1_000_000_000, ListenNs = 400_000_000;
     private const int SynsPerReal = 4;
 
@@ -155,7 +158,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     }
 
     /// <summary>This box was away, and others went on without it: what it had begun is theirs, except for bytes that it acknowledged.</summary>
-    public void Withdraw(Handshake handshake, long keepUntil)
+    public void Withdraw(Handshake handshake)
     {
         if (handshake.State is not (HandshakeState.Head or HandshakeState.AskingPeers or HandshakeState.BackendSyn or HandshakeState.BackendData)) return;
         if (handshake.Acked == 0)
@@ -166,7 +169,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         table.RemoveServerKey(handshake);
         handshake.State = HandshakeState.Shadow;
         handshake.TakenOver = true;
-        table.Schedule(handshake, keepUntil);
+        table.Schedule(handshake, host.Now + ShadowNs);
     }
 
     private int LimitOf(Handshake handshake) => new ClientWindow(handshake.Service, host.ProfileOf(handshake.Service), handshake.Agreed.HasScale).Limit;
@@ -234,6 +237,12 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
 
     private void NextReal(Handshake handshake, bool wasSilent = false)
     {
+        if (wasSilent && !host.Owns(handshake.ClientKey))
+        {
+            // What this real answered went to the flow's owner, which may have joined them: another one would be a second join.
+            Withdraw(handshake);
+            return;
+        }
         bool silent = IsLinkSilent(handshake);
         if (!silent) CountFailure(handshake, wasSilent);
         table.RemoveServerKey(handshake);

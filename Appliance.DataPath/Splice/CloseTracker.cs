@@ -13,11 +13,9 @@ public sealed class CloseTracker
 {
     private const long TimeWaitNs = 60_000_000_000, ResetNs = 10_000_000_000, MinTimeWaitNs = 1_000_000_000;
 
-    // Before the receiver of a reset has named its window.
-    private const uint SmallestWindow = ushort.MaxValue;
-
     private readonly ISpliceHost _host;
     private readonly SpliceTable _splices;
+    private readonly ResetChallenger _challenger;
     private readonly Expiry _timeWait;
     private readonly Expiry _reset;
 
@@ -26,12 +24,13 @@ public sealed class CloseTracker
     {
         _host = host;
         _splices = splices;
-        _timeWait = new Expiry(splices.Capacity);
-        _reset = new Expiry(splices.Capacity);
+        _challenger = new ResetChallenger(host, splices);
+        _timeWait = new Expiry(splices.Capacity * 2);
+        _reset = new Expiry(splices.Capacity * 2);
     }
 
-    /// <summary>When the oldest closed splice ends, ns.</summary>
-    public long NextDeadline => Math.Min(_timeWait.Next, _reset.Next);
+    /// <summary>When the oldest closed splice ends, or a doubted one's receiver is asked again, ns.</summary>
+    public long NextDeadline => Math.Min(_challenger.NextDeadline, Math.Min(_timeWait.Next, _reset.Next));
 
     /// <summary>When this box learnt that a record in time-wait was closed, ns.</summary>
     public static long ClosedAt(in SpliceRecord record) => record.Deadline - TimeWaitNs;
@@ -43,25 +42,28 @@ public sealed class CloseTracker
         if (record.State >= SpliceState.TimeWait) return;
         ref RewriteEntry toServer = ref _splices.Entry(record.ToServer);
         ref RewriteEntry toClient = ref _splices.Entry(record.ToClient);
+        ForgetForgedFin(ref toServer, toClient);
+        ForgetForgedFin(ref toClient, toServer);
         if (toServer.FinSeen + toClient.FinSeen == 0) return;
         if (record.State == SpliceState.Established) Move(index, SpliceState.HalfClosed);
         if (toServer.FinSeen + toClient.FinSeen < 2) return;
-        bool clientFinAcked = new TcpSeq(toClient.AckSeen) + toClient.AckDelta > new TcpSeq(toServer.FinSeq);
-        bool serverFinAcked = new TcpSeq(toServer.AckSeen) + toServer.AckDelta > new TcpSeq(toClient.FinSeq);
-        if (clientFinAcked && serverFinAcked) Move(index, SpliceState.TimeWait);
+        if (IsFinAcknowledged(toServer, toClient) && IsFinAcknowledged(toClient, toServer)) Move(index, SpliceState.TimeWait);
     }
 
-    /// <summary>A RST passes: exact ones end the splice, others leave it to the end that knows (RFC 5961).</summary>
+    /// <summary>
+    /// A RST passes: what its receiver expects next, exactly, ends the splice. What was seen to come from its sender
+    /// proves nothing, since that may be anybody's (RFC 5961 3.2): elsewhere in the window the receiver is asked.
+    /// </summary>
     public void OnReset(int index, FlowDirection direction, TcpSeq seq)
     {
         ref SpliceRecord record = ref _splices.Record(index);
-        ref RewriteEntry same = ref _splices.Entry(direction == FlowDirection.ToServer ? record.ToServer : record.ToClient);
-        ref RewriteEntry other = ref _splices.Entry(direction == FlowDirection.ToServer ? record.ToClient : record.ToServer);
-        // What the receiver expects next is what it acknowledged last, in this direction's space.
-        TcpSeq expected = new TcpSeq(other.AckSeen) + other.AckDelta;
-        // Behind bytes that it has not acknowledged yet it counts too, but only in its window: whatever was seen to come from the sender may be anybody's.
-        TcpSeq edge = TcpSeq.Max(new TcpSeq(other.RightEdge), new TcpSeq(other.AckSeen) + SmallestWindow) + other.AckDelta;
-        if (seq != expected && (seq != new TcpSeq(same.SeqNext) || !seq.IsWithin(expected, edge))) return;
+        if (record.State >= SpliceState.TimeWait) return;
+        TcpSeq expected = new(SpliceTable.AcknowledgedBy(_splices.Entry(direction == FlowDirection.ToServer ? record.ToClient : record.ToServer)));
+        if (seq != expected)
+        {
+            _challenger.OnInexact(index, direction, seq - expected);
+            return;
+        }
         _host.Statistics[Counter.SplicesReset]++;
         Move(index, SpliceState.Reset);
     }
@@ -81,10 +83,20 @@ public sealed class CloseTracker
     /// <summary>Ends what is due, at most <paramref name="most"/> splices.</summary>
     public void Advance(long now, int most)
     {
+        _challenger.Advance();
         bool tight = _splices.Count > _splices.Capacity - _splices.Capacity / 16;
         while (most-- > 0 && (End(_timeWait, now, tight) || End(_reset, now, tight: false)))
         {
         }
+    }
+
+    private static bool IsFinAcknowledged(in RewriteEntry entry, in RewriteEntry reverse) =>
+        entry.FinSeen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta == new TcpSeq(entry.FinSeq) + 1u;
+
+    // Nothing comes after a FIN: if more was acknowledged, somebody else had sent it.
+    private static void ForgetForgedFin(ref RewriteEntry entry, in RewriteEntry reverse)
+    {
+        if (entry.FinSeen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta > new TcpSeq(entry.FinSeq) + 1u) entry.FinSeen = 0;
     }
 
     private bool End(Expiry queue, long now, bool tight)
@@ -117,32 +129,5 @@ public sealed class CloseTracker
         ref SpliceRecord record = ref _splices.Record(index);
         if (record.State == SpliceState.TimeWait) _timeWait.Push(index, record.Id, record.Deadline = _host.Now + TimeWaitNs);
         else if (record.State == SpliceState.Reset) _reset.Push(index, record.Id, record.Deadline = _host.Now + ResetNs);
-    }
-
-    /// <summary>A ring of (index, id, due) in order of due; as long as the table, doubled for records that change twice.</summary>
-    private sealed class Expiry(int capacity)
-    {
-        private readonly (int Index, ulong Id, long Due)[] _ring = new (int, ulong, long)[capacity * 2];
-        private int _first, _count;
-
-        public long Next => _count == 0 ? long.MaxValue : _ring[_first].Due;
-
-        public void Push(int index, ulong id, long due)
-        {
-            if (_count == _ring.Length) return;
-            _ring[(_first + _count++) % _ring.Length] = (index, id, due);
-        }
-
-        public bool TryPeek(out int index, out ulong id, out long due)
-        {
-            (index, id, due) = _ring[_first];
-            return _count > 0;
-        }
-
-        public void Pop()
-        {
-            _first = (_first + 1) % _ring.Length;
-            _count--;
-        }
     }
 }

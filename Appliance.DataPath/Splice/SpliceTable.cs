@@ -257,11 +257,25 @@ public sealed class SpliceTable
         SeqLock.EndWrite(ref toClient.Version);
     }
 
-    // An end has finished: from now on every packet may move the record on.
-    private void Watch(in SpliceRecord record)
+    /// <summary>What the sender of a direction acknowledged last, as its receiver was told (the Rewriter's ack').</summary>
+    public static uint AcknowledgedBy(in RewriteEntry entry)
+    {
+        TcpSeq ack = new TcpSeq(entry.AckSeen) + entry.AckDelta;
+        return (entry.Flags & RewriteFlags.AckFloor) == RewriteFlags.None ? ack.Value : TcpSeq.Max(ack, new TcpSeq(entry.AckFloor)).Value;
+    }
+
+    /// <summary>From now on every packet may move the record on: an end has finished, or may have.</summary>
+    public void Watch(in SpliceRecord record)
     {
         SetFlags(ref _flows.Entry(record.ToServer), _flows.Entry(record.ToServer).Flags | RewriteFlags.Watch);
         SetFlags(ref _flows.Entry(record.ToClient), _flows.Entry(record.ToClient).Flags | RewriteFlags.Watch);
+    }
+
+    /// <summary>No end has finished.</summary>
+    public void Unwatch(in SpliceRecord record)
+    {
+        ClearFlags(record.ToServer, RewriteFlags.Watch);
+        ClearFlags(record.ToClient, RewriteFlags.Watch);
     }
 
     private void ClearFlags(int entry, RewriteFlags flags)

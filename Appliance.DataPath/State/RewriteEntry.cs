@@ -129,7 +129,8 @@ public struct RewriteEntry
     /// <summary>1 once an echo above <see cref="TsEcrFloor"/> has been seen: the sender knows the receiver's clock.</summary>
     public byte EchoSeen;
 
-    private readonly byte _pad2;
+    /// <summary>Local: how often the receiver is still to be asked whether it took this direction's RST; 0 without doubt.</summary>
+    public byte Doubts;
 
     /// <summary>Sequence number of the FIN (the byte after the last data byte).</summary>
     public uint FinSeq;

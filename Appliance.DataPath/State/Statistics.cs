@@ -34,6 +34,7 @@ public enum Counter
     SplicesImported,
     SplicesClosed,
     SplicesReset,
+    ResetsDoubted,
     SplicesExpired,
     SplicesActive,
     HandshakesActive,

@@ -17,7 +17,7 @@ public sealed class AllocationTests
     private static readonly Counter[] Seen =
     [
         Counter.Rewritten, Counter.HandedToSelf, Counter.SynReceived, Counter.CookiesSent, Counter.CookiesAccepted, Counter.HeadsComplete, Counter.BackendSynAcks, Counter.SplicesCreated,
-        Counter.SplicesImported, Counter.SplicesClosed, Counter.SplicesReset, Counter.SplicesExpired, Counter.EarlyAcks, Counter.HandedToPeers, Counter.Relayed,
+        Counter.SplicesImported, Counter.SplicesClosed, Counter.SplicesReset, Counter.ResetsDoubted, Counter.SplicesExpired, Counter.EarlyAcks, Counter.HandedToPeers, Counter.Relayed,
         Counter.Replayed, Counter.ReplayedReceived, Counter.IcmpTranslated, Counter.ArpAnswered, Counter.Reassembled, Counter.Refragmented, Counter.ResetsSent, Counter.TimersFired,
         Counter.ConfirmationsReceived,
     ];
@@ -87,6 +87,9 @@ public sealed class AllocationTests
                     box.Advance(61_000);
                     break;
                 case End.Reset:
+                    server.Ack(client.Next);
+                    client.Send(client.Next + 5, "", TcpFlags.Rst);
+                    box.Advance(2_000);
                     client.Send(client.Next, "", TcpFlags.Rst);
                     box.Advance(11_000);
                     break;
@@ -184,6 +187,7 @@ public sealed class AllocationTests
             SpliceEvent made;
             (ClientEnd client, ServerEnd server) = Spliced(ClientEnd.Request);
             made = _last;
+            server.Ack(client.Next);
             client.Send(client.Next, "", TcpFlags.Rst);
             box.Advance(11_000);
             SpliceCommand command = new() { Kind = SpliceCommandKind.Import, Node = 1, Record = made.Record, Progress = made.Progress };
@@ -220,7 +224,7 @@ public sealed class AllocationTests
             new MacAddress(0x0600_1111_1111).Write(other);
             client.Inject(other);
             Clear();
-            (ClientEnd _, ServerEnd server) = Spliced(ClientEnd.Request);
+            (ClientEnd spliced, ServerEnd server) = Spliced(ClientEnd.Request);
             TcpSegmentSpec elsewhere = server.Spec(1, TcpFlags.Ack);
             elsewhere.SourcePort = 9999;
             server.Send(elsewhere);
@@ -230,6 +234,7 @@ public sealed class AllocationTests
             Fragments(client, client.Frame(client.Spec(1, TcpFlags.Ack), _bulk.AsSpan(0, 1000)), 1);
             server.Say("x");
             Segment seen = box.ToClient.Dequeue();
+            spliced.Ack(server.Next);
             server.Send(server.Next, "", TcpFlags.Rst);
             box.Advance(11_000);
             box.Inject(LinkRole.External, FrameFormTests.Error(box, LinkRole.External, seen, v6 ? "2001:db8:9::9" : "198.51.100.99", 1280));

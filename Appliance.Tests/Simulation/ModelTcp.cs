@@ -255,7 +255,7 @@ internal sealed class ModelTcp
                 return;
             }
         }
-        if (State != TcpState.SynReceived) Judge.Check(s, at, ack, Sender.Max, Receiver.Advertised, Profile.Mss, PeerScale, UsesTimestamps, UsesSack);
+        if (State != TcpState.SynReceived) Judge.Check(s, at, ack, Sender.Max, (Receiver.Next, Receiver.Advertised), Profile.Mss, PeerScale, UsesTimestamps, UsesSack);
         // Also what will be thrown away as old must be what it was.
         if (!s.Rst && !Receiver.Matches(at, payload)) Judge.Fail($"offset {at}: a byte came again with another value");
         if (UsesTimestamps && !s.Rst)

@@ -38,11 +38,11 @@ internal sealed class TcpJudge(SimWorld world, ModelTcp tcp, bool pathKeepsOrder
     }
 
     /// <summary>A segment with a right checksum for a synchronized connection; offsets are unwrapped, <paramref name="ack"/> in our space.</summary>
-    public void Check(in SimSegment s, long at, long ack, long sentMax, long advertised, int mss, int peerScale, bool timestamps, bool sack)
+    public void Check(in SimSegment s, long at, long ack, long sentMax, (long From, long To) window, int mss, int peerScale, bool timestamps, bool sack)
     {
         if (s.Rst) return;
         long end = at + s.PayloadLength;
-        if (s.PayloadLength > 0 && end > advertised + 1) Fail($"data up to offset {end}, the window ends at {advertised}");
+        if (s.PayloadLength > 0 && end > window.To + 1) Fail($"data up to offset {end}, the window ends at {window.To}");
         if (s.PayloadLength > 0 && end > _finAt) Fail($"data up to offset {end} behind the FIN at {_finAt}");
         if (s.Fin && _finAt != long.MaxValue && _finAt != end) Fail($"FIN at offset {end}, before at {_finAt}");
         if (s.Fin) _finAt = end;
@@ -58,7 +58,9 @@ internal sealed class TcpJudge(SimWorld world, ModelTcp tcp, bool pathKeepsOrder
             long right = ack + (int)(s.Sack[(i * 2) + 1] - s.Ack.Value);
             if (right > sentMax || s.Sack[(i * 2) + 1] == s.Sack[i * 2]) Fail($"SACK up to offset {right}, sent {sentMax}");
         }
-        if (!s.Syn) CheckOrder(s, ack, ack + ((long)s.Window << peerScale), timestamps);
+        // Of an empty segment from below the window nobody reads more (RFC 9293 3.10.7.4): a probe.
+        bool isProbe = end < window.From && s.PayloadLength == 0 && !s.Fin;
+        if (!s.Syn && !isProbe) CheckOrder(s, ack, ack + ((long)s.Window << peerScale), timestamps);
     }
 
     /// <summary>Records a violation with the connection's last segments; three per connection are enough.</summary>
