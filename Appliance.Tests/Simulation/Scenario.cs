@@ -16,7 +16,7 @@ internal sealed class Scenario
     public Scenario(ulong seed, ScenarioOptions options, FaultCoverage coverage, TextWriter? log)
     {
         Options = options;
-        World = new SimWorld(seed) { Log = log, JudgesOrder = options.JudgesOrder };
+        World = new SimWorld(seed) { Log = log, JudgesEdges = options.JudgesEdges, JudgesAcks = options.JudgesAcks };
         Addresses = new ScenarioAddresses(options);
         Traffic = TrafficPlan.Draw(seed, options);
         Ledger = new RequestLedger(World);

@@ -84,8 +84,11 @@ internal sealed record ScenarioOptions
     /// <summary>Asked before a fault hits a box; false spares it.</summary>
     public Func<Scenario, SimNode, bool>? MayHit { get; init; }
 
-    /// <inheritdoc cref="SimWorld.JudgesOrder"/>
-    public bool JudgesOrder { get; init; } = true;
+    /// <inheritdoc cref="SimWorld.JudgesEdges"/>
+    public bool JudgesEdges { get; init; } = true;
+
+    /// <inheritdoc cref="SimWorld.JudgesAcks"/>
+    public bool JudgesAcks { get; init; } = true;
 
     /// <summary>Attaches boxes to the scenario's networks; null: clients talk to the first server directly.</summary>
     public Action<Scenario>? Boxes { get; init; }

@@ -52,10 +52,16 @@ internal sealed class SimWorld(ulong seed)
     public List<string> Violations { get; } = [];
 
     /// <summary>
-    /// False where several boxes may lack what the others know (profiles of backends, who acknowledged what): a right edge may then
-    /// shrink and an acknowledgment repeat an older one, which their receiver survives. Bytes are judged all the same.
+    /// False where several boxes may lack what the others know (profiles of backends): a right edge may then shrink, which its
+    /// receiver survives. Bytes are judged all the same.
     /// </summary>
-    public bool JudgesOrder { get; init; } = true;
+    public bool JudgesEdges { get; init; } = true;
+
+    /// <summary>
+    /// False where a box may take over what another one acknowledged: the backend's own acknowledgments come later and may be lower, which their
+    /// receiver takes for late ones (RFC 9293 3.10.7.4).
+    /// </summary>
+    public bool JudgesAcks { get; init; } = true;
 
     /// <summary>Events that have happened.</summary>
     public long Events { get; private set; }

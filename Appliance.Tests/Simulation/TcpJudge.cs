@@ -91,11 +91,10 @@ internal sealed class TcpJudge(SimWorld world, ModelTcp tcp, bool pathKeepsOrder
 
     private void CheckOrder(in SimSegment s, long ack, long edge, bool timestamps)
     {
-        if (!world.JudgesOrder) return;
         bool laterThanAck = timestamps ? (int)(s.TsVal - _tsOfMaxAck) > 0 : pathKeepsOrder;
         bool laterThanEdge = timestamps ? (int)(s.TsVal - _tsOfMaxEdge) > 0 : pathKeepsOrder;
-        if (_any && laterThanAck && ack < _maxAck) Fail($"ack went back from offset {_maxAck} to {ack}");
-        if (_any && laterThanEdge && edge < _maxEdge) Fail($"right edge shrank from {_maxEdge} to {edge}");
+        if (_any && world.JudgesAcks && laterThanAck && ack < _maxAck) Fail($"ack went back from offset {_maxAck} to {ack}");
+        if (_any && world.JudgesEdges && laterThanEdge && edge < _maxEdge) Fail($"right edge shrank from {_maxEdge} to {edge}");
         if (!_any || ack > _maxAck || (ack == _maxAck && (int)(s.TsVal - _tsOfMaxAck) < 0))
         {
             _maxAck = ack;
