@@ -34,7 +34,9 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
     {
         ref readonly PacketLayout layout = ref packet.Layout;
         if (layout.Kind != NetworkKind.Ipv4 || !layout.HasTransport) return OfAny(in packet);
-        return Read(packet.Frame.Slice(layout.Network + 12, 8), packet.Frame.Slice(layout.Transport, 4), layout.Protocol);
+        // A parsed packet's own offsets lie in its frame.
+        ref byte frame = ref MemoryMarshal.GetReference(packet.Frame);
+        return Read(ref Unsafe.Add(ref frame, layout.Network + 12), ref Unsafe.Add(ref frame, layout.Transport), layout.Protocol);
     }
 
     /// <summary>
@@ -44,9 +46,13 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static bool TryGuess(ReadOnlySpan<byte> frame, out FlowKey key)
     {
-        key = default;
-        if (frame.Length < 54 || frame[12] != 8 || frame[14] != 0x45) return false;
-        key = Read(frame.Slice(26, 8), frame.Slice(34, 4), frame[23]);
+        if (frame.Length < 54 || frame[12] != 8 || frame[14] != 0x45)
+        {
+            key = default;
+            return false;
+        }
+        ref byte first = ref MemoryMarshal.GetReference(frame);
+        key = Read(ref Unsafe.Add(ref first, 26), ref Unsafe.Add(ref first, 34), frame[23]);
         return true;
     }
 
@@ -93,9 +99,18 @@ public readonly struct FlowKey(IpAddr source, IpAddr destination, ushort sourceP
 
     private static FlowKey OfAny(in Packet packet) => new(packet.Source, packet.Destination, packet.SourcePort, packet.DestinationPort, packet.Layout.Protocol);
 
+    // Two addresses and two ports, each pair in one load.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static FlowKey Read(ReadOnlySpan<byte> addresses, ReadOnlySpan<byte> ports, byte protocol) =>
-        new(IpAddr.ReadV4(addresses), IpAddr.ReadV4(addresses[4..]), BinaryPrimitives.ReadUInt16BigEndian(ports), BinaryPrimitives.ReadUInt16BigEndian(ports[2..]), protocol);
+    private static FlowKey Read(ref byte addresses, ref byte ports, byte protocol)
+    {
+        ulong both = Net(Unsafe.ReadUnaligned<ulong>(ref addresses));
+        uint pair = Net(Unsafe.ReadUnaligned<uint>(ref ports));
+        return new(IpAddr.FromV4((uint)(both >> 32)), IpAddr.FromV4((uint)both), (ushort)(pair >> 16), (ushort)pair, protocol);
+    }
+
+    private static ulong Net(ulong value) => BitConverter.IsLittleEndian ? BinaryPrimitives.ReverseEndianness(value) : value;
+
+    private static uint Net(uint value) => BitConverter.IsLittleEndian ? BinaryPrimitives.ReverseEndianness(value) : value;
 
     // 64x64 -> 128 multiply, folded: full avalanche for the price of one instruction.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -28,6 +28,7 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
 
     private readonly RecordTable<TEntry> _records;
     private readonly nint _base;
+    private readonly nint _entries;
     private readonly nint _buckets;
     private readonly nint _shards;
     private readonly uint _bucketMask;
@@ -55,6 +56,7 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
         header.ShardsOffset = RecordTable<TEntry>.BytesNeeded(capacity);
         header.BucketsOffset = header.ShardsOffset + MaxShards * 64;
         header.Length = BytesNeeded(capacity);
+        _entries = address + (nint)header.EntriesOffset;
         _shards = address + (nint)header.ShardsOffset;
         _buckets = address + (nint)header.BucketsOffset;
         _bucketMask = (uint)buckets - 1;
@@ -82,25 +84,26 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public int Find(in FlowKey key, ulong hash)
     {
-        uint home = (uint)hash & _bucketMask;
+        uint home = (uint)hash & _bucketMask, number = home;
         Vector128<ushort> tag = Vector128.Create(TagOf(hash));
-        for (uint probe = 0; probe < MaxProbe; probe++)
+        for (uint probe = 1; probe <= MaxProbe; probe++)
         {
-            ref Bucket bucket = ref BucketAt(Neighbour(home, probe));
+            ref Bucket bucket = ref BucketAt(number);
             uint hits = Vector128.Equals(Vector128.LoadUnsafe(ref bucket.Tags), tag).ExtractMostSignificantBits();
             for (; hits != 0; hits &= hits - 1)
             {
                 int index = Volatile.Read(ref Unsafe.Add(ref bucket.Slots, BitOperations.TrailingZeroCount(hits)));
-                if (SameKey(_records.EntryAddress(index), in key)) return index;
+                if (SameKey(EntryAddress(index), in key)) return index;
             }
             if (Volatile.Read(ref bucket.Passed) == 0) return -1;
+            number = Neighbour(home, probe);
         }
         return -1;
     }
 
     /// <summary>The entry at an index that this table gave out.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ref TEntry Entry(int index) => ref _records.Entry(index);
+    public ref TEntry Entry(int index) => ref MemoryNative.Ref<TEntry>(EntryAddress(index));
 
     /// <summary>A consistent copy; false while it is being written.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -117,16 +120,29 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
     public void Prefetch(ulong hash) => MemoryNative.Prefetch(_buckets + (nint)((uint)hash & _bucketMask) * Unsafe.SizeOf<Bucket>());
 
     /// <summary>
-    /// With the bucket at hand (after <see cref="Prefetch"/>), loads the entry that probably is the
-    /// one; touches no entry itself.
+    /// With the bucket at hand (after <see cref="Prefetch"/>), the index of the entry that probably is the one, which it
+    /// asks the processor for without touching it; 0 if there is none. A hint for <see cref="IsAt"/>.
     /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public void PrefetchEntry(ulong hash)
+    public int Locate(ulong hash)
     {
         ref Bucket bucket = ref BucketAt((uint)hash & _bucketMask);
         uint hits = Vector128.Equals(Vector128.LoadUnsafe(ref bucket.Tags), Vector128.Create(TagOf(hash))).ExtractMostSignificantBits();
-        if (hits != 0) _records.Prefetch(Unsafe.Add(ref bucket.Slots, BitOperations.TrailingZeroCount(hits)));
+        if (hits == 0) return 0;
+        int index = Volatile.Read(ref Unsafe.Add(ref bucket.Slots, BitOperations.TrailingZeroCount(hits)));
+        _records.Prefetch(index);
+        return index;
     }
+
+    /// <summary>
+    /// True if the key's entry is at the index that <see cref="Locate"/> gave this thread since it last reported to
+    /// <see cref="Quiescence"/>; it is still the one that <see cref="Find"/> would give if <see cref="Removals"/> is as it was then.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public bool IsAt(int index, in FlowKey key) => index != 0 && SameKey(EntryAddress(index), in key);
+
+    /// <summary>Changes whenever an entry is removed.</summary>
+    public uint Removals => Volatile.Read(ref _records.Header.FreeTail);
 
     /// <summary>First phase: takes a free slot, which the caller fills, key included. False if the table is full.</summary>
     public bool TryReserve(out int index) => _records.TryReserve(out index);
@@ -141,7 +157,7 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
     /// </summary>
     public bool TryPublish(int index, ulong hash, out int existing)
     {
-        ref FlowKey key = ref MemoryNative.Ref<FlowKey>(_records.EntryAddress(index));
+        ref FlowKey key = ref MemoryNative.Ref<FlowKey>(EntryAddress(index));
         uint home = (uint)hash & _bucketMask;
         ref int guard = ref ShardOf(home);
         SpinGuard.Enter(ref guard);
@@ -196,6 +212,9 @@ public sealed class FlowTable<TEntry> : IDisposable where TEntry : unmanaged
 
     // At most 5 of 8 bucket slots are used when the table is full: one entry in forty overflows then, and 32 full buckets in a row do not happen.
     private static int BucketsFor(int capacity) => (int)Math.Max(BitOperations.RoundUpToPowerOf2((uint)((capacity + 4L) / 5)), MaxProbe);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private nint EntryAddress(int index) => _entries + (nint)index * Unsafe.SizeOf<TEntry>();
 
     private static ushort TagOf(ulong hash) => (ushort)((hash >> 48) | 1);
 

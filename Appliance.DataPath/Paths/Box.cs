@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Appliance.DataPath.Flow;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Port;
@@ -14,12 +15,14 @@ namespace Appliance.DataPath.Paths;
 /// </summary>
 public sealed class Box : ISpliceHost, IDisposable
 {
-    private const int PrefetchFlows = 4096;
     private const long YoungNs = 2_000_000_000;
 
     private readonly ulong[] _hashes = new ulong[64];
+    private readonly int[] _located = new int[64];
     private readonly HeadBuffers _buffers;
     private readonly ulong _clusterSeed;
+    private int _locatedCount, _hint;
+    private uint _removals;
 
     /// <summary>A box on two ports (external, internal), with messages to <paramref name="events"/>; worker <paramref name="worker"/> of <paramref name="group"/>, or without others.</summary>
     public Box(
@@ -157,20 +160,40 @@ public sealed class Box : ISpliceHost, IDisposable
     }
 
     /// <summary>
-    /// Asks for the flow table's lines that a batch will need, buckets first, then entries, so that the misses of its
-    /// frames overlap. Only where the table does not stay in the caches by itself.
+    /// Locates the entries that a batch will probably need and asks for their lines, buckets first, so that the misses of
+    /// its frames overlap and none waits for its own hash.
     /// </summary>
     public void Prefetch(FrameBatch batch)
     {
         FlowTable<RewriteEntry> flows = Splices.Flows;
-        if (flows.Count < PrefetchFlows) return;
         int count = Math.Min(batch.Count, _hashes.Length);
         for (int i = 0; i < count; i++)
         {
             _hashes[i] = FlowKey.TryGuess(batch[i].Bytes, out FlowKey key) ? key.Hash(flows.Seed) : 0;
             flows.Prefetch(_hashes[i]);
         }
-        for (int i = 0; i < count; i++) flows.PrefetchEntry(_hashes[i]);
+        _removals = flows.Removals;
+        for (int i = 0; i < count; i++) _located[i] = flows.Locate(_hashes[i]);
+        _locatedCount = count;
+    }
+
+    /// <summary>Treats each frame of a batch, whether <see cref="Prefetch"/> has seen it or not.</summary>
+    public void Process(LinkRole role, FrameBatch batch)
+    {
+        for (int i = 0; i < batch.Count; i++)
+        {
+            _hint = i < _locatedCount ? _located[i] : 0;
+            Process(role, batch[i]);
+        }
+        _locatedCount = _hint = 0;
+    }
+
+    /// <summary>Index of the directed entry for packets with <paramref name="key"/>, or -1; at once if it is where <see cref="Prefetch"/> has located it and nothing was removed since.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int FindFlow(in FlowKey key)
+    {
+        FlowTable<RewriteEntry> flows = Splices.Flows;
+        return flows.IsAt(_hint, key) && flows.Removals == _removals ? _hint : flows.Find(key, key.Hash(flows.Seed));
     }
 
     /// <summary>Treats one received frame, and counts why if it goes no further.</summary>

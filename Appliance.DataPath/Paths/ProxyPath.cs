@@ -25,11 +25,10 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (packet.Layout.IsFragment) return OnFragment(role, packet, mark);
         if (!packet.IsTcp) return packet.IsIcmp ? OnIcmp(role, packet, frame, mark) : packet.Layout.HasTransport || packet.Layout.Protocol != 0 ? Unexpected(role) : DropReason.UnknownEtherType;
         FlowKey key = FlowKey.Of(packet);
-        FlowTable<RewriteEntry> flows = box.Splices.Flows;
-        int index = flows.Find(key, key.Hash(flows.Seed));
+        int index = box.FindFlow(key);
         if (index < 0) return OnMiss(role, packet, frame, key, mark);
 
-        ref RewriteEntry entry = ref flows.Entry(index);
+        ref RewriteEntry entry = ref box.Splices.Entry(index);
         if ((entry.Direction == FlowDirection.ToServer) != (role == LinkRole.External)) return DropReason.SpoofedSource;
         TcpView tcp = packet.Tcp;
         if ((tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) != TcpFlags.None || (entry.Flags & (RewriteFlags.SlowPath | RewriteFlags.Watch)) != RewriteFlags.None)

@@ -63,7 +63,7 @@ public sealed class Worker
             FramePort port = _ports[role];
             int count = port.Receive(_batch);
             if (count >= PrefetchFrom) _box.Prefetch(_batch);
-            for (int i = 0; i < count; i++) _box.Process((LinkRole)role, _batch[i]);
+            _box.Process((LinkRole)role, _batch);
             if (count > 0)
             {
                 _box.Egress.Flush();

@@ -55,3 +55,14 @@ internal struct TimestampWords
 {
     public uint Value, Echo;
 }
+
+/// <summary>What nearly every data segment has for options: NOP NOP TIMESTAMPS 10 (RFC 7323 appendix A).</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1, Size = 12)]
+internal struct TimestampOption
+{
+    /// <summary>The first four bytes, in network order.</summary>
+    public static uint Aligned => HeaderWords.Net(0x0101_080a);
+
+    public uint Head;
+    public TimestampWords Words;
+}

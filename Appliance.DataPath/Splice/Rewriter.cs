@@ -23,23 +23,23 @@ public static class Rewriter
 
     private const byte FlagSyn = (byte)TcpFlags.Syn, FlagAck = (byte)TcpFlags.Ack;
 
+    // A multiple of ffff, one's complement zero, larger than all that is ever taken away from it: differences need no complements.
+    private const ulong Zero = 0xffffUL << 32;
+
     /// <summary>Rewrites <paramref name="packet"/> (its IsTcp holds, and its family is the entry's); None, or why it is dropped, untouched.</summary>
     public static DropReason Rewrite(in Packet packet, in VnetHeader vnet, in RewriteEntry entry)
     {
         ref readonly PacketLayout layout = ref packet.Layout;
         // The packet's own offsets lie in its frame. Only the address is read: a copy of the whole span, just written in two halves, would wait for them.
         ref byte frame = ref MemoryMarshal.GetReference(packet.Frame);
-        Span<byte> header = MemoryMarshal.CreateSpan(ref Unsafe.Add(ref frame, layout.Transport), layout.Payload - layout.Transport);
-        Span<byte> network = MemoryMarshal.CreateSpan(ref Unsafe.Add(ref frame, layout.Network), layout.Transport - layout.Network);
+        ref byte network = ref Unsafe.Add(ref frame, layout.Network);
+        ref TcpWords tcp = ref Unsafe.As<byte, TcpWords>(ref Unsafe.Add(ref frame, layout.Transport));
         bool v6 = layout.Kind == NetworkKind.Ipv6;
-        if (network[v6 ? 7 : 8] <= 1) return DropReason.TtlExpired;
+        if (Unsafe.Add(ref network, v6 ? 7 : 8) <= 1) return DropReason.TtlExpired;
 
-        ulong delta = entry.TupleDelta;
-        if ((entry.Flags & RewriteFlags.AddressesOnly) == RewriteFlags.None)
-        {
-            if (!TryRewriteNumbers(header, in entry, ref delta)) return DropReason.TcpOptionsMalformed;
-        }
-        ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
+        ulong delta = Zero + entry.TupleDelta;
+        if ((entry.Flags & RewriteFlags.AddressesOnly) == RewriteFlags.None
+            && !TryRewriteNumbers(ref tcp, layout.Payload - layout.Transport - Unsafe.SizeOf<TcpWords>(), in entry, ref delta)) return DropReason.TcpOptionsMalformed;
         tcp.SourcePort = Net(entry.NewSourcePort);
         tcp.DestinationPort = Net(entry.NewDestinationPort);
         ushort checksum = Net(tcp.Checksum);
@@ -47,24 +47,24 @@ public static class Rewriter
             ? InternetChecksum.UpdatePartial(checksum, entry.AddressDelta)
             : InternetChecksum.Update(checksum, delta));
 
-        if (v6) RewriteIpv6(network, in entry);
-        else RewriteIpv4(network, in entry);
+        if (v6) RewriteIpv6(ref network, in entry);
+        else RewriteIpv4(ref network, in entry);
         return DropReason.None;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void RewriteIpv4(Span<byte> network, in RewriteEntry entry)
+    private static void RewriteIpv4(ref byte network, in RewriteEntry entry)
     {
-        ref Ipv4Words ip = ref MemoryMarshal.AsRef<Ipv4Words>(network);
+        ref Ipv4Words ip = ref Unsafe.As<byte, Ipv4Words>(ref network);
         ip.Ttl--;
         ip.Source = Net(entry.NewSource.V4);
         ip.Destination = Net(entry.NewDestination.V4);
-        ip.Checksum = Net(InternetChecksum.Update(Net(ip.Checksum), (ulong)entry.AddressDelta + TtlDelta));
+        ip.Checksum = Net((ushort)~InternetChecksum.Fold((uint)(ushort)~Net(ip.Checksum) + entry.AddressDelta + TtlDelta));
     }
 
-    private static void RewriteIpv6(Span<byte> network, in RewriteEntry entry)
+    private static void RewriteIpv6(ref byte network, in RewriteEntry entry)
     {
-        ref Ipv6Words ip = ref MemoryMarshal.AsRef<Ipv6Words>(network);
+        ref Ipv6Words ip = ref Unsafe.As<byte, Ipv6Words>(ref network);
         ip.HopLimit--;
         ip.SourceHigh = Net(entry.NewSource.High);
         ip.SourceLow = Net(entry.NewSource.Low);
@@ -74,27 +74,26 @@ public static class Rewriter
 
     // Sequence, ack, window and options; adds what the checksum has to know to delta. False, with nothing changed, if the options are malformed.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool TryRewriteNumbers(Span<byte> header, in RewriteEntry entry, ref ulong delta)
+    private static bool TryRewriteNumbers(ref TcpWords tcp, int optionBytes, in RewriteEntry entry, ref ulong delta)
     {
-        ref TcpWords tcp = ref MemoryMarshal.AsRef<TcpWords>(header);
         byte flags = tcp.Flags;
         bool hasAck = (flags & FlagAck) != 0;
-        Span<byte> options = header[20..];
+        ref TimestampOption only = ref Unsafe.As<TcpWords, TimestampOption>(ref Unsafe.Add(ref tcp, 1));
         // Options first: they alone can be malformed.
-        if (TcpOptions.IsTimestampsOnly(options))
+        if (optionBytes == Unsafe.SizeOf<TimestampOption>() && only.Head == TimestampOption.Aligned)
         {
-            if ((entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None) delta += RewriteTimestamps(options[4..], in entry, hasAck);
+            if ((entry.Flags & RewriteFlags.Timestamps) != RewriteFlags.None) delta += RewriteTimestamps(ref only.Words, in entry, hasAck);
         }
-        else if (options.Length != 0)
+        else if (optionBytes != 0)
         {
-            int optionsDelta = RewriteOptions(options, in entry, hasAck);
+            int optionsDelta = RewriteOptions(MemoryMarshal.CreateSpan(ref Unsafe.As<TcpWords, byte>(ref Unsafe.Add(ref tcp, 1)), optionBytes), in entry, hasAck);
             if (optionsDelta < 0) return false;
             delta += (uint)optionsDelta;
         }
 
         uint seq = Net(tcp.Seq), newSeq = seq + entry.SeqDelta;
         tcp.Seq = Net(newSeq);
-        delta += (ulong)~seq + newSeq;
+        delta = delta + newSeq - seq;
         uint raised = 0;
         if (hasAck)
         {
@@ -106,32 +105,29 @@ public static class Rewriter
                 newAck = floored;
             }
             tcp.Ack = Net(newAck);
-            delta += (ulong)~ack + newAck;
+            delta = delta + newAck - ack;
         }
-        if ((flags & FlagSyn) == 0 && (entry.WindowShiftIn != entry.WindowShiftOut || raised != 0))
-        {
-            // 16 bits and a shift of at most 14: no overflow. An acknowledgment that was raised leaves the right edge where it is.
-            uint window = Net(tcp.Window), bytes = window << entry.WindowShiftIn;
-            uint newWindow = Math.Min((bytes - Math.Min(raised, bytes)) >> entry.WindowShiftOut, ushort.MaxValue);
-            tcp.Window = Net((ushort)newWindow);
-            delta += (ushort)~window + newWindow;
-        }
+        if ((flags & FlagSyn) != 0) return true;
+        // 16 bits and a shift of at most 14: no overflow. An acknowledgment that was raised leaves the right edge where it is.
+        uint window = Net(tcp.Window), bytes = window << entry.WindowShiftIn;
+        uint newWindow = Math.Min((bytes - Math.Min(raised, bytes)) >> entry.WindowShiftOut, ushort.MaxValue);
+        tcp.Window = Net((ushort)newWindow);
+        delta = delta + newWindow - window;
         return true;
     }
 
-    // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does.
+    // TSecr says nothing without ACK (RFC 7323 3.2), as the acknowledgment number does. What is added to the checksum's delta may wrap below zero.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static ulong RewriteTimestamps(Span<byte> words, in RewriteEntry entry, bool hasAck)
+    private static ulong RewriteTimestamps(ref TimestampWords ts, in RewriteEntry entry, bool hasAck)
     {
-        ref TimestampWords ts = ref MemoryMarshal.AsRef<TimestampWords>(words);
         uint value = Net(ts.Value), newValue = value + entry.TsValDelta;
         ts.Value = Net(newValue);
-        ulong delta = (ulong)~value + newValue;
+        ulong delta = (ulong)newValue - value;
         if (!hasAck) return delta;
         uint echo = Net(ts.Echo), newEcho = echo + entry.TsEcrDelta;
         if ((entry.Flags & RewriteFlags.TsEcrFloor) != RewriteFlags.None) newEcho = TcpSeq.Max(new(newEcho), new(entry.TsEcrFloor)).Value;
         ts.Echo = Net(newEcho);
-        return delta + (ulong)~echo + newEcho;
+        return delta + newEcho - echo;
     }
 
     // Any layout. The whole option area (at most 40 bytes, from an even offset) is summed before and
@@ -146,7 +142,7 @@ public static class Rewriter
         if (!timestamps && !sack) return 0;
 
         ushort before = InternetChecksum.Sum(options);
-        if (timestamps) RewriteTimestamps(options[parsed.TimestampOffset..], in entry, hasAck);
+        if (timestamps) RewriteTimestamps(ref MemoryMarshal.AsRef<TimestampWords>(options[parsed.TimestampOffset..]), in entry, hasAck);
         if (sack)
         {
             if (blank) options.Slice(parsed.SackOffset - 2, 2 + parsed.SackBlocks * 8).Fill(TcpOptions.KindNop);

@@ -54,6 +54,10 @@ public static class InternetChecksum
         return (ushort)((half + BitOperations.RotateRight(half, 16)) >> 16);
     }
 
+    /// <summary>Folds a sum of a few words (below 2^32) to 16 bits.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static ushort Fold(uint sum) => (ushort)((sum + BitOperations.RotateRight(sum, 16)) >> 16);
+
     /// <summary>Joins two sums or deltas.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ushort Add(ushort x, ushort y) => Fold((uint)x + y);

@@ -150,8 +150,8 @@ public readonly ref struct Packet
     /// <summary>Parses a frame. On failure <paramref name="reason"/> says why and <paramref name="packet"/> is empty.</summary>
     public static bool TryParse(Span<byte> frame, out Packet packet, out DropReason reason)
     {
-        // Written where it stays: a wide copy of what narrow stores have just written waits until they have left the store buffer.
-        packet = default;
+        // Written where it stays, and once: a wide copy of what narrow stores have just written waits until they have left the store buffer.
+        Unsafe.SkipInit(out packet);
         Unsafe.AsRef(in packet._frame) = frame;
         if (PacketParser.TryParse(frame, out Unsafe.AsRef(in packet.Layout), out reason)) return true;
         packet = new Packet([]);

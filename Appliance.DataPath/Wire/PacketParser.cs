@@ -17,13 +17,14 @@ public static class PacketParser
     /// <summary>Parses <paramref name="frame"/> up to its transport header.</summary>
     public static bool TryParse(ReadOnlySpan<byte> frame, out PacketLayout layout, out DropReason reason)
     {
-        layout = default;
-        layout.Vlan = -1;
+        Unsafe.SkipInit(out layout);
         if (IsPlainTcp(frame, ref layout))
         {
             reason = DropReason.None;
             return true;
         }
+        layout = default;
+        layout.Vlan = -1;
         if (frame.Length < EthernetLength) return Fail(DropReason.FrameTooShort, out reason);
         int at = 12;
         ushort type = BinaryPrimitives.ReadUInt16BigEndian(frame[at..]);
@@ -52,7 +53,7 @@ public static class PacketParser
     }
 
     // What nearly every frame is: no tag, IPv4 without options, whole, TCP. The same checks as below, in one step;
-    // false means nothing, the layout is then untouched.
+    // false means nothing, the layout is then untouched; true has set all of it.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool IsPlainTcp(ReadOnlySpan<byte> frame, ref PacketLayout layout)
     {
@@ -66,12 +67,14 @@ public static class PacketParser
         if (payload < transport + 20 || payload > end || end > frame.Length) return false;
         layout.Kind = NetworkKind.Ipv4;
         layout.Protocol = Packet.ProtocolTcp;
+        layout.IsFragment = false;
         layout.HasTransport = true;
         layout.Network = network;
         layout.Transport = transport;
         layout.Payload = payload;
         layout.End = end;
         layout.EtherType = EtherIpv4;
+        layout.Vlan = -1;
         return true;
     }
 

@@ -234,6 +234,28 @@ internal sealed class FlowTableTests
     }
 
     [Test]
+    public void What_was_located_is_what_a_search_finds_until_something_is_removed()
+    {
+        using var table = new FlowTable<RewriteEntry>(1000, 7, new Quiescence());
+        for (int n = 0; n < 1000; n++) Assert.That(table.TryInsert(EntryOf(Key(n), n), Key(n).Hash(7), out _), Is.True);
+        uint removals = table.Removals;
+        int located = 0;
+        for (int n = 0; n < 2000; n++)
+        {
+            int hint = table.Locate(Key(n).Hash(7));
+            if (!table.IsAt(hint, Key(n))) continue;
+            located++;
+            Assert.That(hint, Is.EqualTo(table.Find(Key(n), Key(n).Hash(7))));
+            Assert.That(table.IsAt(hint, Key(n + 1)), Is.False);
+        }
+        Assert.That(located, Is.InRange(900, 1000), "nearly all stand in their first bucket");
+        Assert.That(table.IsAt(0, default), Is.False);
+        Assert.That(table.Removals, Is.EqualTo(removals));
+        Assert.That(table.Remove(table.Find(Key(5), Key(5).Hash(7))), Is.True);
+        Assert.That(table.Removals, Is.Not.EqualTo(removals), "what was located before may be gone");
+    }
+
+    [Test]
     public void Nothing_is_allocated_after_construction()
     {
         using var table = new FlowTable<RewriteEntry>(1000, 3, new Quiescence());
@@ -253,8 +275,8 @@ internal sealed class FlowTableTests
             FlowKey key = Key(n % 1500);
             ulong hash = key.Hash(3);
             table.Prefetch(hash);
-            table.PrefetchEntry(hash);
-            int index = table.Find(in key, hash);
+            int located = table.Locate(hash), index = table.Find(in key, hash);
+            if (table.IsAt(located, in key) && located != index) return -1;
             if (index < 0) table.TryInsert(EntryOf(in key, n), hash, out _);
             else if (table.TryRead(index, out _) && table.Remove(index)) hits++;
             table.Walk(ref cursor, slice, 8);

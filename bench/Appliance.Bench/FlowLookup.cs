@@ -83,7 +83,7 @@ public class FlowLookup
                 _hashes[i] = keys[i].Hash(Seed);
                 _table.Prefetch(_hashes[i]);
             }
-            for (int i = 0; i < Batch; i++) _table.PrefetchEntry(_hashes[i]);
+            for (int i = 0; i < Batch; i++) _table.Locate(_hashes[i]);
             for (int i = 0; i < Batch; i++)
             {
                 int index = _table.Find(in keys[i], _hashes[i]);
@@ -106,7 +106,7 @@ public class FlowLookup
                 _hashes[i] = keys[i].Hash(Seed);
                 _table.Prefetch(_hashes[i]);
             }
-            for (int i = 0; i < keys.Length; i++) _table.PrefetchEntry(_hashes[i]);
+            for (int i = 0; i < keys.Length; i++) _table.Locate(_hashes[i]);
             for (int i = 0; i < keys.Length; i++) sum += _table.Find(in keys[i], _hashes[i]);
         }
         return sum;
