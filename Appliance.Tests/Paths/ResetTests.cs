@@ -1,4 +1,3 @@
-using Appliance.DataPath.Splice;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;
