@@ -14,6 +14,7 @@ public static class ManagerProcess
     public static int Run(string configurationFile, string runDirectory, bool jsonLog, TextWriter error)
     {
         Supervisor.BindChild();
+        ManagerHost.RunAfterEngine();
         ParseResult? parsed = ConfigurationFile.Read(configurationFile, out _);
         if (parsed?.Configuration is not { } configuration) return ExitCodes.Failed;
         using ManualResetEvent stop = new(initialState: false);

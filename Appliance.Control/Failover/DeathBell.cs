@@ -21,15 +21,16 @@ public sealed class DeathBell : IDisposable
     private readonly byte _self;
     private readonly SealedChannel _channel;
     private readonly Action<byte, ulong> _closed;
+    private readonly Action? _begin;
     private readonly Socket _listener;
     private readonly object _lock = new();
     private readonly List<Socket> _open = [];
     private volatile bool _stopping;
 
-    /// <summary>Listens at once. <paramref name="closed"/>(node, incarnation) is called on a thread of this object.</summary>
-    public DeathBell(byte self, ulong peers, Incarnation me, ClusterKeys keys, IpAddr local, int port, Action<byte, ulong> closed)
+    /// <summary>Listens at once. <paramref name="closed"/>(node, incarnation) is called on a thread of this object, <paramref name="begin"/> first thing on each.</summary>
+    public DeathBell(byte self, ulong peers, Incarnation me, ClusterKeys keys, IpAddr local, int port, Action<byte, ulong> closed, Action? begin = null)
     {
-        (_self, _closed) = (self, closed);
+        (_self, _closed, _begin) = (self, closed, begin);
         _channel = new SealedChannel(self, peers, me, ChannelPurpose.Bell, keys);
         IPAddress address = local.ToIPAddress();
         _listener = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
@@ -66,7 +67,11 @@ public sealed class DeathBell : IDisposable
         }
     }
 
-    private static void Run(string name, ThreadStart body) => new Thread(body) { IsBackground = true, Name = name }.Start();
+    private void Run(string name, Action body) => new Thread(() =>
+    {
+        _begin?.Invoke();
+        body();
+    }) { IsBackground = true, Name = name }.Start();
 
     private void Accept()
     {
@@ -131,13 +136,14 @@ public sealed class DeathBell : IDisposable
         {
             // Closed or reset: told below.
         }
+        // First of all: everything after it may wait.
+        if (incarnation != 0 && !_stopping) _closed(node, incarnation);
         lock (_lock)
         {
             _open.Remove(socket);
             if (incarnation != 0) Proved--;
         }
         socket.Dispose();
-        if (incarnation != 0 && !_stopping) _closed(node, incarnation);
     }
 
     // Each side sends its number in the clear, then hellos until both have proved their incarnation to each other:

@@ -152,7 +152,7 @@ public sealed class LivenessCore : IDisposable
         if (Awake < peer.DeafUntil) return RejectReason.None;
         bool newest = opened.Counter > peer.Newest;
         if (newest) (peer.Newest, peer.Last) = (opened.Counter, beat);
-        peer.Heard(link, Awake, Bound(peer));
+        peer.Heard(link, Awake, Bound(peer), nowNs);
         if (!peer.Alive)
         {
             peer.Alive = true;

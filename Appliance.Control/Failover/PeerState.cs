@@ -8,6 +8,7 @@ public sealed class PeerState
 
     private readonly long[] _heard = [long.MinValue, long.MinValue, long.MinValue];
     private readonly int[] _inRow = new int[Links.Count];
+    private readonly long[] _heardAt = new long[Links.Count];
 
     /// <summary>Its last beat.</summary>
     public Beat Last;
@@ -49,8 +50,12 @@ public sealed class PeerState
 
     internal bool Hears(int link, long awake, long bound) => HeardLately(link, awake, bound) && _inRow[link] >= TrustAfter;
 
-    internal void Heard(int link, long awake, long bound)
+    /// <summary>Since when a frame sent to it may have been lost: its last beat on whichever traffic link is silent longer (ns, the caller's clock).</summary>
+    public long SoundUntil => Math.Min(_heardAt[Links.External], _heardAt[Links.Internal]);
+
+    internal void Heard(int link, long awake, long bound, long nowNs)
     {
+        _heardAt[link] = nowNs;
         _inRow[link] = HeardLately(link, awake, bound) ? Math.Min(_inRow[link] + 1, TrustAfter) : 1;
         _heard[link] = awake;
     }

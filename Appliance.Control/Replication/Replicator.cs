@@ -38,11 +38,11 @@ public sealed class Replicator : ILinkOwner, IDisposable
     /// <summary>Peers that get records.</summary>
     public ulong Live { get; private set; }
 
-    /// <summary>Live peers whose table has been received whole. Refilled = every live peer is in it.</summary>
+    /// <summary>Peers whose table has been received whole, since they started.</summary>
     public ulong Refilled { get; private set; }
 
     /// <summary>True if every live peer has sent its whole table (trivially if there is none: how long to wait for one is the caller's decision).</summary>
-    public bool IsRefilled => Refilled == Live;
+    public bool IsRefilled => (Live & ~Refilled) == 0;
 
     /// <summary>Datagrams rejected, by reason.</summary>
     public ReadOnlySpan<long> Rejected => _channel.Rejected;
@@ -253,7 +253,7 @@ public sealed class Replicator : ILinkOwner, IDisposable
     private void UpdateRefilled()
     {
         ulong refilled = 0;
-        foreach (byte peer in new NodeSet(Live)) if (_links[peer]!.Refilled) refilled |= 1UL << peer;
+        foreach (byte peer in new NodeSet(_peers)) if (_links[peer]!.Refilled) refilled |= 1UL << peer;
         Refilled = refilled;
     }
 }

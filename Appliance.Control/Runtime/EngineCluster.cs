@@ -70,9 +70,6 @@ public sealed class EngineCluster : IDisposable
     /// <summary>A worker left messages for replication.</summary>
     public void WakeReplication() => _replication?.Wake();
 
-    /// <summary>True once the peers' tables are here.</summary>
-    public bool IsRefilled => _replication?.IsRefilled ?? true;
-
     /// <summary>Says that the box leaves and forwards what still comes, for a while.</summary>
     public void Leave(TimeSpan grace)
     {

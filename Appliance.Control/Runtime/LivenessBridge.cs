@@ -94,7 +94,7 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] me
         {
             if ((_died >> node & 1) == 0) continue;
             _died &= ~(1ul << node);
-            Post(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = node });
+            Post(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = node, Ticket = (ulong)core.Peer(node)!.SoundUntil });
         }
         _dirty = false;
     }

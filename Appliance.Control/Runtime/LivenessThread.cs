@@ -70,7 +70,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         };
         _core = new LivenessCore(options, me, keys, this, Clock.Now);
         _bridge = new LivenessBridge(_core, settings.Node, workers.Memberships, workers.FromLiveness) { Reported = OnReport };
-        _bell = new DeathBell(settings.Node, _peers, me, keys, settings.SyncAddress, BellPort, Told);
+        _bell = new DeathBell(settings.Node, _peers, me, keys, settings.SyncAddress, BellPort, Told, () => SchedulingNative.RunSoon(SchedulingNative.Liveness));
         foreach (PeerBox peer in settings.Peers) _bell.AddPeer(peer.Id, peer.Address, BellPort);
         _waiter = new Waiter([_links[0].PollHandle, _links[1].PollHandle, _sync.PollHandle]);
         carriers.ReopenBeats = link => _links[link].Reopen();
@@ -183,7 +183,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         // One sharer acts until address takeover exists: the configuration names it.
         if (_settings.IsSharer) flags |= NodeFlags.Sharer | NodeFlags.ActiveSharer;
         bool waited = now - _started > AloneAfterNs || _bridge.LivePeers == _peers;
-        if (waited && _replication.IsRefilled) flags |= NodeFlags.Refilled;
+        if (waited && (_core.Alive & ~_replication.RefilledBy) == 0) flags |= NodeFlags.Refilled;
         if (_ready) flags |= NodeFlags.Ready;
         if (_leaving) flags |= NodeFlags.Leaving;
         _beatKind++;

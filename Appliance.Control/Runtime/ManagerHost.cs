@@ -30,6 +30,9 @@ public sealed class ManagerHost : IDisposable
         _show = new ShowService(configuration, compiled);
     }
 
+    /// <summary>Lets this process run on what the engine leaves; its first thread calls it, before there are others.</summary>
+    public static void RunAfterEngine() => SchedulingNative.RunLater();
+
     /// <summary>Until <paramref name="stop"/> is set.</summary>
     /// <exception cref="IOException">The socket cannot be made, or somebody has removed it: a successor makes another.</exception>
     public void Run(WaitHandle stop)

@@ -26,10 +26,10 @@ public sealed class ReplicationThread : IDisposable
     private readonly int _reader;
     private readonly Waiter _waiter;
     private readonly Thread _thread;
-    private ulong _live, _applied;
+    private ulong _live, _applied, _refilledBy;
     private long _lost;
     private bool _wasRefilled;
-    private volatile bool _stop, _refilled;
+    private volatile bool _stop;
 
     /// <summary>Opens the socket and composes bridges, one per worker, and replicator.</summary>
     public ReplicationThread(BoxSettings settings, ClusterKeys keys, Incarnation me, EngineWorkers workers, EngineStatus status, EngineEventRing report)
@@ -53,8 +53,8 @@ public sealed class ReplicationThread : IDisposable
         _thread = new Thread(Run) { Name = "replication", IsBackground = true, Priority = ThreadPriority.AboveNormal };
     }
 
-    /// <summary>True once every live peer's table has come in whole.</summary>
-    public bool IsRefilled => _refilled;
+    /// <summary>Peers whose tables have come in whole.</summary>
+    public ulong RefilledBy => Volatile.Read(ref _refilledBy);
 
     /// <summary>Peers whose host said that nobody listens there, since the last call; a told death.</summary>
     public ulong TakeRefused() => Interlocked.Exchange(ref _refused, 0);
@@ -107,7 +107,7 @@ public sealed class ReplicationThread : IDisposable
             long next = _replicator.Step(now);
             Volatile.Write(ref _refused, _refused | _socket.TakeRefused());
             WakeWorkers();
-            _refilled = _replicator.IsRefilled;
+            Volatile.Write(ref _refilledBy, _replicator.Refilled);
             if (now >= statusAt)
             {
                 statusAt = now + StatusEveryNs;
@@ -188,8 +188,9 @@ public sealed class ReplicationThread : IDisposable
             peer.ResyncsSent = counters.Resyncs;
             peer.ResyncsReceived = counters.PeerResyncsEnded;
         }
-        if (_refilled == _wasRefilled) return;
-        _wasRefilled = _refilled;
-        if (_refilled) _report.Report(EngineEventKind.Refilled);
+        bool refilled = _replicator.IsRefilled;
+        if (refilled == _wasRefilled) return;
+        _wasRefilled = refilled;
+        if (refilled) _report.Report(EngineEventKind.Refilled);
     }
 }

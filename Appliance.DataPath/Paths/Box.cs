@@ -229,7 +229,7 @@ public sealed class Box : ISpliceHost, IDisposable
                 break;
             case SpliceCommandKind.NodeDied:
                 Peers.OnNodeDied(command.Node);
-                Sharer.Replay(command.Node);
+                Sharer.Replay(command.Node, (long)command.Ticket);
                 break;
             case SpliceCommandKind.Drain:
                 IsDraining = true;

@@ -14,6 +14,7 @@ namespace Appliance.DataPath.Paths;
 public sealed class SharerPath : IDisposable
 {
     private const long MinHoldNs = 5_000_000;
+    private const int MaxBounds = 4;
 
     private readonly Box _box;
     private readonly Dictionary<uint, PacketSpreader> _spreaders = [];
@@ -64,11 +65,16 @@ public sealed class SharerPath : IDisposable
         foreach ((_, PacketSpreader spreader) in _spreaders) spreader.Update(slot.Usable, slot.Factors);
     }
 
-    /// <summary>A proxy died: what it was handed last runs again, in order, through the survivors.</summary>
-    public void Replay(byte node)
+    /// <summary>
+    /// A proxy died or is not reached any more: what it was handed since it was last sound for sure (<paramref name="soundUntil"/>, ns), and at
+    /// least in the detection bound, runs again, in order, through the survivors.
+    /// </summary>
+    public void Replay(byte node, long soundUntil)
     {
-        Replay(LinkRole.External, node);
-        Replay(LinkRole.Internal, node);
+        long bound = Math.Max(_box.Config.DetectionNs, MinHoldNs);
+        long hold = Math.Clamp(_box.Now - soundUntil, bound, MaxBounds * bound) + MinHoldNs;
+        Replay(LinkRole.External, node, hold);
+        Replay(LinkRole.Internal, node, hold);
     }
 
     /// <inheritdoc/>
@@ -77,11 +83,11 @@ public sealed class SharerPath : IDisposable
         foreach (ReplayRing? ring in _rings) ring?.Dispose();
     }
 
-    private void Replay(LinkRole role, byte node)
+    private void Replay(LinkRole role, byte node, long hold)
     {
         ReplayRing? ring = _rings[node * 2 + (int)role];
         if (ring is null) return;
-        ring.BeginReplay(_box.Now, Math.Max(_box.Config.DetectionNs, MinHoldNs) + MinHoldNs);
+        ring.BeginReplay(_box.Now, hold);
         while (ring.TryReplay(out FrameRef kept))
         {
             if (!Packet.TryParse(kept.Bytes, out Packet packet, out _)) continue;

@@ -89,7 +89,7 @@ public enum SpliceCommandKind : byte
     /// <summary>A membership was installed: <see cref="SpliceCommand.Node"/> is the slot of the tables.</summary>
     Membership,
 
-    /// <summary>A node died: run its replay rings, take over its duties.</summary>
+    /// <summary>A node died: run its replay rings (from the time <see cref="SpliceCommand.Ticket"/> on, ns), take over its duties.</summary>
     NodeDied,
 
     /// <summary>After a pause: a peer counted this box as dead meanwhile (Node 1) or not (Node 0).</summary>
@@ -121,7 +121,7 @@ public struct SpliceCommand
     /// <summary>Where owned bytes stand until the worker has taken the command.</summary>
     public nint Bytes;
 
-    /// <summary>The ticket that is answered.</summary>
+    /// <summary>The ticket that is answered, or a time.</summary>
     public ulong Ticket;
 
     /// <summary>The record, or the fields that the kind names.</summary>

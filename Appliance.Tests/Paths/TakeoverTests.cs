@@ -140,8 +140,10 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
         Assert.That(box.Box.Handshakes.Count, Is.Zero);
     }
 
-    [Test]
-    public void Frames_handed_to_a_node_that_died_run_again_through_the_survivor()
+    // Told at once; the sharer itself was late when it noticed the silence.
+    [TestCase(10)]
+    [TestCase(60)]
+    public void Frames_handed_to_a_node_that_died_run_again_through_the_survivor(int ms)
     {
         (SpliceEvent record, ClientEnd client, _) = Elsewhere(new BoxOptions(), b => b.PortOwnedBy(0));
         using BoxHarness box = new(new BoxOptions { Nodes = 2 });
@@ -149,9 +151,10 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
         box.Tell(Import(record));
         client.Through(box).Send(client.Next, "lost with the box");
         Assert.That(box.ToClient.Dequeue().DestinationMac, Is.EqualTo(BoxHarness.MacOfNode(1, LinkRole.External)));
-        box.Advance(10);
+        long soundUntil = box.Box.Now;
+        box.Advance(ms);
         box.Post(usable: 1, live: 1);
-        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1 });
+        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1, Ticket = (ulong)soundUntil });
         Assert.That(Text(box), Is.EqualTo("lost with the box"));
         Assert.That((box.Count(Counter.Replayed), box.Box.Statistics.Node(1, 2)), Is.EqualTo((1, 1)));
     }

@@ -92,7 +92,7 @@ internal sealed class BoxCluster : IBeatOutput, IDatagramSender, IDisposable
         _core.WorkersAdvanced(now);
         NodeFlags flags = _roles;
         bool waited = now - _started > AloneAfterNs || _core.Alive == _peers;
-        if (waited && _replicator.IsRefilled) flags |= NodeFlags.Refilled;
+        if (waited && (_core.Alive & ~_replicator.Refilled) == 0) flags |= NodeFlags.Refilled;
         if (_box.IsProfiled) flags |= NodeFlags.Ready;
         _core.SetLocal(new LocalState { Flags = flags, Workload = ushort.MaxValue });
         _nextBeat = _core.Step(now, wallMs);

@@ -128,6 +128,8 @@ internal sealed class SimPort(SimLan lan, SimNode node, int index, LinkProfile p
         // ARP has no checksum of its own: a frame check sequence would have caught this.
         if (BinaryPrimitives.ReadUInt16BigEndian(frame.Bytes.AsSpan(12)) == 0x0806 || frame.Length <= Profile.CorruptFrom) return;
         int bit = random.Below((frame.Length - Profile.CorruptFrom) * 8);
+        // A second flip could heal the checksum and leave both bytes wrong: that says nothing about the boxes.
+        if (Packet.TryParse(frame.Bytes.AsSpan(0, frame.Length), out Packet packet, out _) && packet.IsTcp && !packet.Layout.IsFragment && !InternetChecksum.VerifyTransport(packet)) return;
         frame.Bytes[Profile.CorruptFrom + (bit >> 3)] ^= (byte)(1 << (bit & 7));
     }
 }

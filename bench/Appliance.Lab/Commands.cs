@@ -14,7 +14,7 @@ internal static class Commands
 {
     public static RootCommand Root() => new("Network labs on one machine: hosts, links, servers, load, faults, judges.")
     {
-        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(), Measure.MeasureCommands.Bare(), Measure.MeasureCommands.Speed(), Measure.MeasureCommands.Papers(), Measure.MeasureCommands.Kill(),
+        Demonstration(), Up(), Client(), Server(), Emulate(), Sweep(), Measure.MeasureCommands.Bare(), Measure.MeasureCommands.Speed(), Measure.MeasureCommands.Papers(), Measure.MeasureCommands.Kill(), Measure.MeasureCommands.Silence(),
     };
 
     private static System.CommandLine.Command Demonstration()
@@ -102,6 +102,7 @@ internal static class Commands
         var spread = new Option<double>("--spread-ms") { Description = "time over which the starts are spread" };
         var unsent = new Option<int>("--unsent") { Description = "TCP_NOTSENT_LOWAT, bytes" };
         var pace = new Option<double>("--pace") { Description = "Mb/s to which each connection is paced" };
+        var slow = new Option<double>("--slow-ms") { Description = "a line for each request that takes longer" };
         var path = new Option<string?>("--path") { Description = "target instead of the test server's; {bytes} and {seed} are replaced" };
         var host = new Option<string?>("--host") { Description = "Host header" };
         var sha = new Option<string?>("--sha256") { Description = "SHA-256 of the body at --path" };
@@ -112,7 +113,7 @@ internal static class Commands
         var reconnect = new Option<bool>("--reconnect") { Description = "replace broken connections" };
         var command = new System.CommandLine.Command("client", "Sends load and prints JSON lines: intervals, each connection's end, a summary.")
         {
-            mode, address, port, connections, bytes, count, seconds, warmup, interval, seed, stall, limit, spread, unsent, pace, path, host, sha, bind, noVerify, bins, wait, reconnect,
+            mode, address, port, connections, bytes, count, seconds, warmup, interval, seed, stall, limit, spread, unsent, pace, slow, path, host, sha, bind, noVerify, bins, wait, reconnect,
         };
         command.SetAction(r => RunClient(new LoadOptions(r.GetValue(mode), r.GetValue(address)!, r.GetValue(port))
         {
@@ -128,6 +129,7 @@ internal static class Commands
             SpreadMs = r.GetValue(spread),
             UnsentBytes = r.GetValue(unsent),
             PaceMbit = r.GetValue(pace),
+            SlowMs = r.GetValue(slow),
             Path = r.GetValue(path),
             HostHeader = r.GetValue(host),
             Sha256 = r.GetValue(sha),

@@ -26,7 +26,7 @@ public sealed class LoadClient(LoadOptions options, Action<LoadLine> report)
         var runs = new List<Task>();
         for (int i = 0; i < options.Connections; i++)
         {
-            var connection = new LoadConnection(i, options, target, _totals);
+            var connection = new LoadConnection(i, options, target, _totals, slow => report(new LoadLine { Slow = slow }));
             lock (_connections)
             {
                 _connections.Add(connection);

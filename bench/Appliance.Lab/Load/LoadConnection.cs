@@ -5,6 +5,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text;
+using Appliance.Lab.Net;
 using Appliance.Lab.Servers;
 
 namespace Appliance.Lab.Load;
@@ -13,7 +14,7 @@ namespace Appliance.Lab.Load;
 /// One connection of a load run (in mode Short: one worker, which makes many). Its errors are named "reset",
 /// "refused", "unreachable", "closed", "stalled", "time limit", "status NNN", "mismatch", or the socket error's name.
 /// </summary>
-internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint target, LoadTotals totals)
+internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint target, LoadTotals totals, Action<SlowRequest>? slow = null)
 {
     private const int BulkBuffer = 256 * 1024;
     private const int SmallBuffer = 16 * 1024;
@@ -264,6 +265,11 @@ internal sealed class LoadConnection(int index, LoadOptions options, IPEndPoint 
                 {
                     Latency.Add((long)(Stopwatch.GetElapsedTime(start, end).Ticks * 100.0));
                     totals.AddRequest();
+                }
+                double ms = Stopwatch.GetElapsedTime(start, end).TotalMilliseconds;
+                if (options.SlowMs > 0 && ms > options.SlowMs)
+                {
+                    slow?.Invoke(new SlowRequest(index, LabNative.MonotonicNs() - (long)Stopwatch.GetElapsedTime(start).TotalNanoseconds, ms));
                 }
                 if (options.IntervalMs > 0)
                 {

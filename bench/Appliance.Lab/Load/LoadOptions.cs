@@ -43,6 +43,9 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
     /// <summary>Pause between the requests of a connection.</summary>
     public double IntervalMs { get; init; }
 
+    /// <summary>Requests, Once, Short: a line at once for every request that takes longer; 0: none.</summary>
+    public double SlowMs { get; init; }
+
     /// <summary>Another target than the test server's; {bytes} and {seed} are replaced.</summary>
     public string? Path { get; init; }
 
@@ -100,6 +103,10 @@ public sealed record LoadOptions(LoadMode Mode, string Address, int Port = 80)
         if (PaceMbit > 0)
         {
             arguments.AddRange(["--pace", Number(PaceMbit)]);
+        }
+        if (SlowMs > 0)
+        {
+            arguments.AddRange(["--slow-ms", Number(SlowMs)]);
         }
         AddText(arguments, "--path", Path);
         AddText(arguments, "--host", HostHeader);

@@ -9,6 +9,9 @@ public sealed record ConnectionResult(int Index, string Mode, long Bytes, long M
 /// <summary>Progress of one interval; <see cref="EndUnixMs"/> makes the intervals of several clients comparable.</summary>
 public sealed record LoadBin(long EndUnixMs, long Bytes, long Requests, long Broken);
 
+/// <summary>A request that took long: when it was sent, on the machine's monotonic clock, and how long its connection waited.</summary>
+public sealed record SlowRequest(int Connection, long StartNs, double Ms);
+
 /// <summary>The whole run. Times of latency in microseconds.</summary>
 public sealed record LoadSummary
 {
@@ -56,6 +59,8 @@ public sealed record LoadLine
     public LoadBin? Bin { get; init; }
 
     public ConnectionResult? Connection { get; init; }
+
+    public SlowRequest? Slow { get; init; }
 
     public LoadSummary? Summary { get; init; }
 

@@ -119,6 +119,36 @@ internal static class MeasureCommands
         static Option<int> Count(string name, int standard, string description) => new(name) { DefaultValueFactory = _ => standard, Description = description };
     }
 
+    public static System.CommandLine.Command Silence()
+    {
+        var plan = new SilencePlan("silence.jsonl");
+        var resume = new Option<string>("--resume") { DefaultValueFactory = _ => plan.File, Description = "file of results, one JSON line a fault; what it holds is not done again" };
+        var count = new Option<int>("--count") { DefaultValueFactory = _ => plan.Count, Description = "how often each fault is to happen in all" };
+        var seconds = new Option<double>("--seconds") { DefaultValueFactory = _ => plan.Seconds, Description = "no further fault after so long; call again to go on" };
+        var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these: " + string.Join(", ", Enum.GetNames<KillFault>()) };
+        var proxies = new Option<int>("--proxies") { DefaultValueFactory = _ => plan.Proxies };
+        var share = new Option<string>("--share") { DefaultValueFactory = _ => plan.Share };
+        var busy = Busy();
+        var command = new System.CommandLine.Command("silence", "How long a few request/response connections wait when a proxy dies, on a machine that does nothing else.") { resume, count, seconds, faults, proxies, share, busy };
+        command.SetAction(async (r, cancel) =>
+        {
+            var machine = Machine.ObserveFree(r.GetValue(busy));
+            plan = new SilencePlan(r.GetValue(resume)!)
+            {
+                Count = r.GetValue(count),
+                Seconds = r.GetValue(seconds),
+                Proxies = r.GetValue(proxies),
+                Share = r.GetValue(share)!,
+                Faults = r.GetValue(faults) is { Length: > 0 } some ? some : plan.Faults,
+            };
+            var results = await new SilenceExperiment(plan, Log).Run(cancel).ConfigureAwait(false);
+            await Console.Out.WriteLineAsync(machine + "\n").ConfigureAwait(false);
+            SilenceExperiment.Write(Console.Out, results);
+            return 0;
+        });
+        return command;
+    }
+
     internal static Option<bool> Busy() => new("--busy") { Description = "measure although the machine is busy" };
 
     internal static Option<string?> Json() => new("--json") { Description = "write the values of every run to this file" };
