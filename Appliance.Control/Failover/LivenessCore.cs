@@ -314,9 +314,10 @@ public sealed class LivenessCore : IDisposable
         }
         if ((_local.Flags & NodeFlags.ActiveSharer) == NodeFlags.None || _asking) return;
         if ((_local.Flags & (Needed | NodeFlags.Leaving)) == Needed && (_linksUp & traffic) == traffic) table |= 1UL << _options.Self;
-        // Nobody is beyond doubt: better who may not hold every record, or is not heard on every link, than nobody;
-        // and if all are silent at once, those who were in the table last.
-        if (table == 0) table = unsure != 0 ? unsure : _membership.Set;
+        // Nobody is beyond doubt, as when one that starts anew has not told the others yet that it has nothing to give: better who may
+        // not hold every record, or is not heard on every link, than nobody, and of these who was in the table already; if all are silent
+        // at once, those who were in it last.
+        if (table == 0) table = (unsure & _membership.Set) != 0 ? unsure & _membership.Set : unsure != 0 ? unsure : _membership.Set;
         if (!_membership.Decide(table, _now)) return;
         _beatNow = true;
         ReportMembership();

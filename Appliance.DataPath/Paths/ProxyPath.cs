@@ -110,10 +110,10 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (mark == FrameMark.Replayed && fromClient && tcp.Has(TcpFlags.Syn)) return DropReason.ReplayedAlreadyAcknowledged;
         if (MayStartAnew(key, tcp, record, entry))
         {
+            // Our cookie comes back: the client has begun another one, and did take the RST that was doubted.
+            if (record.State < SpliceState.TimeWait && box.Client.HoldsCookie(packet)) box.Closes.OnAbandoned(index);
             // The tuple is being used again: the old record is in nobody's way.
             DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
-            // The cookie came back: the client has begun another one.
-            if (record.State < SpliceState.TimeWait && box.Handshakes.Find(key) is not null) box.Closes.OnAbandoned(index);
             if (anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
         if (record.State == SpliceState.TimeWait && IsOvertaken(tcp, record)) return DropReason.OvertakenByClose;
@@ -354,7 +354,8 @@ public sealed class ProxyPath(Box box) : IDisposable
     {
         bool closed = record.State >= SpliceState.TimeWait;
         if (!closed && (entry.Direction == FlowDirection.ToClient || (entry.Doubts | ReverseOf(entry).Doubts) == 0)) return false;
-        if (box.Handshakes.Find(key) is not null) return true;
+        // While it lives, a handshake of its own may stand beside it: a peer's bytes, or ours that still have to be delivered.
+        if (box.Handshakes.Find(key) is { } handshake && (closed || handshake.A.Value != record.A || handshake.B.Value != record.B)) return true;
         if (tcp.Has(TcpFlags.Rst)) return false;
         if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.

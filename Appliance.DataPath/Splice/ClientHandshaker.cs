@@ -257,6 +257,12 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     {
         // The same SYN again is answered by the same function with the same (or the next window's) cookie; another ISN is another connection.
         if (packet.Tcp.Seq == handshake.A || handshake.State > HandshakeState.AskingPeers) return DropReason.SegmentInvalid;
+        if (handshake.Acked > 0)
+        {
+            // Its client has let go of bytes that only we have, and the SYN may be anybody's: who has really begun anew resets (RFC 5961 4).
+            AckEarly(handshake, handshake.Acked);
+            return DropReason.SegmentInvalid;
+        }
         Service service = handshake.Service;
         TakeOfferBack(host, handshake);
         table.End(handshake);

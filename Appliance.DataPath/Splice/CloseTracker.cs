@@ -58,7 +58,9 @@ public sealed class CloseTracker
     {
         ref SpliceRecord record = ref _splices.Record(index);
         if (record.State >= SpliceState.TimeWait) return;
-        TcpSeq expected = new(SpliceTable.AcknowledgedBy(_splices.Entry(direction == FlowDirection.ToServer ? record.ToClient : record.ToServer)));
+        bool toServer = direction == FlowDirection.ToServer;
+        ref RewriteEntry same = ref _splices.Entry(toServer ? record.ToServer : record.ToClient);
+        TcpSeq expected = SpliceTable.AcknowledgedBy(_splices.Entry(toServer ? record.ToClient : record.ToServer), same);
         if (seq != expected)
         {
             _challenger.OnInexact(index, direction, seq - expected);
@@ -91,12 +93,12 @@ public sealed class CloseTracker
     }
 
     private static bool IsFinAcknowledged(in RewriteEntry entry, in RewriteEntry reverse) =>
-        entry.FinSeen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta == new TcpSeq(entry.FinSeq) + 1u;
+        entry.FinSeen != 0 && SpliceTable.AcknowledgedBy(reverse, entry) == new TcpSeq(entry.FinSeq) + 1u;
 
-    // Nothing comes after a FIN: if more was acknowledged, somebody else had sent it.
+    // Nothing comes after a FIN: if more was sent and acknowledged, somebody else had sent it.
     private static void ForgetForgedFin(ref RewriteEntry entry, in RewriteEntry reverse)
     {
-        if (entry.FinSeen != 0 && new TcpSeq(reverse.AckSeen) + reverse.AckDelta > new TcpSeq(entry.FinSeq) + 1u) entry.FinSeen = 0;
+        if (entry.FinSeen != 0 && SpliceTable.AcknowledgedBy(reverse, entry) > new TcpSeq(entry.FinSeq) + 1u) entry.FinSeen = 0;
     }
 
     private bool End(Expiry queue, long now, bool tight)

@@ -49,6 +49,7 @@ public sealed class ResetChallenger(ISpliceHost host, SpliceTable splices)
             ref SpliceRecord record = ref splices.Record(index);
             var direction = (FlowDirection)(waiting % 2);
             ref RewriteEntry entry = ref EntryOf(record, direction), reverse = ref EntryOf(record, Opposite(direction));
+            if (entry.Doubts == 0) continue;
             if (--entry.Doubts != 0 && _asked.Push(waiting, id, host.Now + RepeatNs)) Ask(entry, reverse);
             else if (reverse.Doubts == 0 && record.State == SpliceState.Established) splices.Unwatch(record);
         }
@@ -62,7 +63,8 @@ public sealed class ResetChallenger(ISpliceHost host, SpliceTable splices)
     // acknowledged is where one that is gone sets its RST.
     private void Ask(in RewriteEntry entry, in RewriteEntry reverse)
     {
-        TcpSeq ack = new(SpliceTable.AcknowledgedBy(entry));
+        TcpSeq ack = SpliceTable.AcknowledgedBy(entry, reverse), received = new(reverse.AckSeen);
+        if (entry.Seen != 0) received = TcpSeq.Min(received, new TcpSeq(entry.SeqNext) + entry.SeqDelta);
         int window = Math.Max(0, new TcpSeq(entry.RightEdge) + entry.AckDelta - ack) >> entry.WindowShiftOut;
         TcpSegmentSpec probe = new()
         {
@@ -70,7 +72,7 @@ public sealed class ResetChallenger(ISpliceHost host, SpliceTable splices)
             Destination = entry.NewDestination,
             SourcePort = entry.NewSourcePort,
             DestinationPort = entry.NewDestinationPort,
-            Seq = new TcpSeq(reverse.AckSeen) - 1u,
+            Seq = received - 1u,
             Ack = ack,
             Flags = TcpFlags.Ack,
             // Nobody looks at it: one that lives drops the segment for its number.

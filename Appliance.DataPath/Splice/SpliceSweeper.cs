@@ -32,7 +32,12 @@ public sealed class SpliceSweeper(ISpliceHost host, SpliceTable splices)
     private void Look(int index)
     {
         ref SpliceRecord record = ref splices.Record(index);
-        if (record.State >= SpliceState.TimeWait) return;
+        if (record.State >= SpliceState.TimeWait)
+        {
+            // The close tracker's queues were full when it closed.
+            if (host.Now > record.Deadline + GossipEveryNs) EndClosed(index);
+            return;
+        }
         ref RewriteEntry toServer = ref splices.Entry(record.ToServer);
         ref RewriteEntry toClient = ref splices.Entry(record.ToClient);
         long seen = Math.Max(toServer.LastSeen, toClient.LastSeen);
@@ -49,5 +54,11 @@ public sealed class SpliceSweeper(ISpliceHost host, SpliceTable splices)
         record.Gossiped = host.Now;
         SpliceEvent gossip = new() { Kind = SpliceEventKind.Progress, Record = record, Progress = splices.ProgressOf(index) };
         host.Publish(gossip);
+    }
+
+    private void EndClosed(int index)
+    {
+        splices.Remove(index);
+        host.Statistics[Counter.SplicesClosed]++;
     }
 }

@@ -257,11 +257,16 @@ public sealed class SpliceTable
         SeqLock.EndWrite(ref toClient.Version);
     }
 
-    /// <summary>What the sender of a direction acknowledged last, as its receiver was told (the Rewriter's ack').</summary>
-    public static uint AcknowledgedBy(in RewriteEntry entry)
+    /// <summary>
+    /// What the sender of <paramref name="entry"/> acknowledged last, as its receiver was told (the Rewriter's ack'), but not more than
+    /// that receiver was seen to send: a corrupt or forged segment may have named any number.
+    /// </summary>
+    public static TcpSeq AcknowledgedBy(in RewriteEntry entry, in RewriteEntry reverse)
     {
         TcpSeq ack = new TcpSeq(entry.AckSeen) + entry.AckDelta;
-        return (entry.Flags & RewriteFlags.AckFloor) == RewriteFlags.None ? ack.Value : TcpSeq.Max(ack, new TcpSeq(entry.AckFloor)).Value;
+        // What it sent before the splice was not noted.
+        if (reverse.Seen != 0 && ack > new TcpSeq(reverse.SeqNext)) ack = new TcpSeq(reverse.SeqNext);
+        return (entry.Flags & RewriteFlags.AckFloor) == RewriteFlags.None ? ack : TcpSeq.Max(ack, new TcpSeq(entry.AckFloor));
     }
 
     /// <summary>From now on every packet may move the record on: an end has finished, or may have.</summary>

@@ -52,8 +52,8 @@ internal sealed class SimWorld(ulong seed)
     public List<string> Violations { get; } = [];
 
     /// <summary>
-    /// False where several boxes may lack what the others know (profiles of backends): a right edge may then shrink, which its
-    /// receiver survives. Bytes are judged all the same.
+    /// False where several boxes may lack what the others know (profiles of backends, the offset between two clocks): a right edge may then
+    /// shrink, and an echo name a time to come, which their receivers survive. Bytes are judged all the same.
     /// </summary>
     public bool JudgesEdges { get; init; } = true;
 
