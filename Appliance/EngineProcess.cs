@@ -63,7 +63,7 @@ public static class EngineProcess
         foreach (string name in (string[])[settings.External.InterfaceName, settings.Internal.InterfaceName])
         {
             if (LinkInfo.Exists(name)) continue;
-            error.WriteLine($"appliance: {name}: there is no such network interface; the engine waits for it.");
+            StructuredLog.TryWriteLine(error, $"appliance: {name}: there is no such network interface; the engine waits for it.");
             while (!LinkInfo.Exists(name))
             {
                 if (stop.Wait(LinkPatience)) return false;
@@ -74,7 +74,7 @@ public static class EngineProcess
 
     private static int Fail(TextWriter error, string sentence)
     {
-        error.WriteLine($"appliance: {sentence}");
+        StructuredLog.TryWriteLine(error, $"appliance: {sentence}");
         return ExitCodes.Failed;
     }
 

@@ -32,7 +32,7 @@ public static class ManagerProcess
         }
         catch (IOException e)
         {
-            error.WriteLine($"appliance: {e.Message}");
+            StructuredLog.TryWriteLine(error, $"appliance: {e.Message}");
             return ExitCodes.Failed;
         }
     }

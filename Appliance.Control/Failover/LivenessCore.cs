@@ -275,7 +275,8 @@ public sealed class LivenessCore : IDisposable
         Beat beat = default;
         if (opened.Incarnation == _twin || !BeatCodec.TryRead(_body.AsSpan(0, opened.Length), ref beat) || beat.WallMs <= _startedWallMs) return;
         _twin = opened.Incarnation;
-        Report(LivenessEventKind.NameTaken, _options.Self, value: _twin);
+        // With another list of boxes our number is somebody else's, whatever its name.
+        Report(beat.NodeListHash == _options.NodeListHash ? LivenessEventKind.NameTaken : LivenessEventKind.NodeListDiffers, _options.Self, value: _twin);
     }
 
     private void CheckAlarms(byte node, PeerState peer, in Beat beat)

@@ -6,12 +6,14 @@ namespace Appliance.Control.Model;
 
 /// <summary>
 /// Writes one line per event: `time level component event key=value ... cause="..."`, or the same as
-/// one JSON object. Warnings and errors name their cause. Lines of several threads do not mix. Not for the packet path.
+/// one JSON object. Warnings and errors name their cause. Lines of several threads do not mix. What cannot be written is lost,
+/// and the next line that can says how many were (`lost`). Not for the packet path.
 /// </summary>
 public sealed class StructuredLog(TextWriter writer, LogLevel level, bool json = false, TimeProvider? clock = null)
 {
     private readonly Lock _lock = new();
     private readonly TimeProvider _clock = clock ?? TimeProvider.System;
+    private long _lost;
 
     /// <summary>True if events of <paramref name="wanted"/> are written.</summary>
     public bool Writes(LogLevel wanted) => wanted <= level;
@@ -27,6 +29,21 @@ public sealed class StructuredLog(TextWriter writer, LogLevel level, bool json =
 
     /// <summary>Something failed.</summary>
     public void Error(string component, string what, string cause, params ReadOnlySpan<(string Key, object? Value)> fields) => Write(LogLevel.Error, component, what, cause, fields);
+
+    /// <summary>Writes a line if that is possible: a full disk or a terminal that was hung up ends nobody.</summary>
+    public static bool TryWriteLine(TextWriter writer, string line)
+    {
+        try
+        {
+            writer.WriteLine(line);
+            writer.Flush();
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
 
     /// <summary>The line as text.</summary>
     public static string Format(DateTimeOffset time, LogLevel level, string component, string what, string? cause, ReadOnlySpan<(string Key, object? Value)> fields)
@@ -64,11 +81,11 @@ public sealed class StructuredLog(TextWriter writer, LogLevel level, bool json =
     {
         if (!Writes(wanted)) return;
         DateTimeOffset now = _clock.GetUtcNow();
-        string line = json ? FormatJson(now, wanted, component, what, cause, fields) : Format(now, wanted, component, what, cause, fields);
         lock (_lock)
         {
-            writer.WriteLine(line);
-            writer.Flush();
+            if (_lost > 0) fields = ((string, object?)[])[.. fields, ("lost", _lost)];
+            string line = json ? FormatJson(now, wanted, component, what, cause, fields) : Format(now, wanted, component, what, cause, fields);
+            _lost = TryWriteLine(writer, line) ? 0 : _lost + 1;
         }
     }
 

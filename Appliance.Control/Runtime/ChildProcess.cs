@@ -16,7 +16,6 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
     private const long ShortLifeNs = 2_000_000_000, FirstPauseNs = 50_000_000, LongestPauseNs = 5_000_000_000;
 
     private Process? _process;
-    private long _startedAt;
     private int _shortLives;
 
     /// <summary>What it is.</summary>
@@ -30,6 +29,9 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
 
     /// <summary>When it is to be started (again), clock of <see cref="Clock"/>; never while it runs.</summary>
     public long StartAt { get; private set; } = long.MaxValue;
+
+    /// <summary>When it was last started or called to go on, clock of <see cref="Clock"/>; 0 before.</summary>
+    public long StartedAt { get; private set; }
 
     /// <summary>Exit code of its last life; 128 + signal if a signal ended it.</summary>
     public int ExitCode { get; private set; }
@@ -60,7 +62,7 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
             return false;
         }
         _process?.Dispose();
-        (_process, Pid, _startedAt, StartAt) = (process, standby.Pid, now, long.MaxValue);
+        (_process, Pid, StartedAt, StartAt) = (process, standby.Pid, now, long.MaxValue);
         (standby._process, standby.Pid) = (null, 0);
         Restarts++;
         return true;
@@ -80,8 +82,8 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
         _process?.Dispose();
         _process = new Process { StartInfo = start, EnableRaisingEvents = true };
         _process.Exited += (_, _) => changed();
-        if (_startedAt != 0) Restarts++;
-        _startedAt = now;
+        if (StartedAt != 0) Restarts++;
+        StartedAt = now;
         try
         {
             _process.Start();
@@ -137,7 +139,7 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
 
     private void ScheduleRestart(long now)
     {
-        _shortLives = now - _startedAt < ShortLifeNs ? _shortLives + 1 : 0;
+        _shortLives = now - StartedAt < ShortLifeNs ? _shortLives + 1 : 0;
         long pause = _shortLives <= 1 ? 0 : Math.Min(LongestPauseNs, FirstPauseNs << Math.Min(_shortLives - 2, 10));
         StartAt = now + pause;
     }

@@ -80,6 +80,7 @@ public sealed class EngineEventLog
             EngineEventKind.CountedDead => ("a peer has counted this box as dead", [peer]),
             EngineEventKind.ClockSkew => ("the clocks differ and handshakes may fail: synchronise them", [peer, ms]),
             EngineEventKind.WrongKey => ("datagrams in its name do not fit our key and are not believed: it has another key file, or somebody forges them", [peer]),
+            EngineEventKind.NodeListDiffers when e.Node == _settings.Node => ("somebody beats with our key, another list of boxes and a number that is ours in our list: give all boxes the same list, and each a name of its own", [("name", _settings.Hostname)]),
             EngineEventKind.NodeListDiffers => ("the peer has another list of boxes and is not used: give all boxes the same list", [peer]),
             EngineEventKind.ConfigurationDiffers => ("the peer is used all the same, but treats connections by another configuration than this box: give all boxes the same",
                 [peer, ("parts", string.Join(' ', ConfigurationDigest.Differences(_settings.Digest, e.Value))), ("own", own), ("theirs", theirs)]),

@@ -111,14 +111,14 @@ public sealed class EngineFiles : IDisposable
     public static void RemoveLeftovers(EngineAddress? address)
     {
         if (address is null) return;
-        foreach (string path in new[] { address.Flows, address.Records, address.Status, address.Events }) File.Delete(path);
+        foreach (string path in new[] { address.Flows, address.Records, address.Status, address.Events }) RunDirectory.TryDelete(path);
     }
 
     /// <summary>Unlinks what a dead engine left that never came to announce it; announced files stay until there are newer ones.</summary>
     public static void RemoveUnannounced(string runDirectory, int pid)
     {
         if (ReadAddress(runDirectory)?.Pid == pid) return;
-        foreach (string path in Directory.EnumerateFiles(SharedDirectory, $"appliance-{pid}-*")) File.Delete(path);
+        foreach (string path in Directory.EnumerateFiles(SharedDirectory, $"appliance-{pid}-*")) RunDirectory.TryDelete(path);
     }
 
     /// <summary>Makes these files the run directory's, all at once.</summary>

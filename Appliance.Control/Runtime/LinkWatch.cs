@@ -72,7 +72,14 @@ public sealed class LinkWatch(ILinkHost host, ReadOnlySpan<int> indexes)
     private void Compare(int link)
     {
         LinkState state = LinkState.Gone;
-        if (host.Exists(link) && host.Query(link) is var now && now.Index == _indexes[link]) state = StateOf(now is { IsUp: true, HasCarrier: true });
+        try
+        {
+            if (host.Exists(link) && host.Query(link) is var now && now.Index == _indexes[link]) state = StateOf(now is { IsUp: true, HasCarrier: true });
+        }
+        catch (PortException)
+        {
+            // It was removed in between, or what has its name now is none that could be opened.
+        }
         Set(link, state);
     }
 

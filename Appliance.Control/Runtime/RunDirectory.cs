@@ -41,6 +41,9 @@ public sealed class RunDirectory : IDisposable
     private FileStream _lock;
     private readonly bool _made;
 
+    // Whether the file of the lock's name was the one held when last looked at, and the configuration beside it is ours.
+    private bool _isHeld = true, _isConfigured;
+
     private RunDirectory(string path, FileStream held, bool made)
     {
         FullPath = path;
@@ -97,12 +100,17 @@ public sealed class RunDirectory : IDisposable
     /// <exception cref="IOException">That cannot be, or another appliance has taken its place (also <see cref="UnauthorizedAccessException"/>).</exception>
     public void Restore(string configuration)
     {
-        if (File.Exists(LockPath(FullPath))) return;
-        Make(FullPath);
-        // First the old one: its end removes whatever has its name.
-        _lock.Dispose();
-        _lock = Lock(FullPath);
-        WriteConfiguration(configuration);
+        _isHeld &= File.Exists(LockPath(FullPath));
+        if (!_isHeld)
+        {
+            _isConfigured = false;
+            Make(FullPath);
+            // First the old one: it is in the way if its file was moved away and back.
+            _lock.Dispose();
+            _lock = Lock(FullPath);
+            _isHeld = true;
+        }
+        if (!_isConfigured || !File.Exists(ConfigurationPath)) WriteConfiguration(configuration);
     }
 
     /// <summary>The file that stands where <paramref name="path"/> or a directory above it should be, or null.</summary>
@@ -119,7 +127,11 @@ public sealed class RunDirectory : IDisposable
     public void Write(RunState state) => Replace(StatePath(FullPath), state.ToJson());
 
     /// <summary>Writes the configuration that runs.</summary>
-    public void WriteConfiguration(string text) => Replace(ConfigurationPath, text);
+    public void WriteConfiguration(string text)
+    {
+        Replace(ConfigurationPath, text);
+        _isConfigured = true;
+    }
 
     /// <summary>Removes what a child left that ended without doing so itself; also what one left in an earlier life of this directory.</summary>
     public void RemoveLeftovers()
@@ -128,13 +140,16 @@ public sealed class RunDirectory : IDisposable
         foreach (string file in (string[])[EngineFiles.AddressPath(FullPath), SocketPath(FullPath), Standby.ReadyPath(FullPath)]) TryDelete(file);
     }
 
-    /// <summary>Removes everything, the directory too if it was made here, and gives the lock up.</summary>
+    /// <summary>Removes everything, the directory too if it was made here, and gives the lock up; nothing if the directory is another appliance's by now.</summary>
     public void Dispose()
     {
-        RemoveLeftovers();
-        foreach (string file in (string[])[StatePath(FullPath), ConfigurationPath]) TryDelete(file);
+        if (_isHeld)
+        {
+            RemoveLeftovers();
+            foreach (string file in (string[])[StatePath(FullPath), ConfigurationPath, LockPath(FullPath)]) TryDelete(file);
+        }
         _lock.Dispose();
-        if (!_made) return;
+        if (!_made || !_isHeld) return;
         try
         {
             Directory.Delete(FullPath);
@@ -145,7 +160,7 @@ public sealed class RunDirectory : IDisposable
         }
     }
 
-    /// <summary>Removes a file of the directory as far as that can be done.</summary>
+    /// <summary>Removes a file as far as that can be done.</summary>
     internal static void TryDelete(string path)
     {
         try
@@ -161,7 +176,7 @@ public sealed class RunDirectory : IDisposable
     private static string LockPath(string directory) => Path.Combine(directory, "lock");
 
     // An exclusive flock: it ends with this process.
-    private static FileStream Lock(string directory) => new(LockPath(directory), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+    private static FileStream Lock(string directory) => new(LockPath(directory), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1);
 
     private static void Make(string path)
     {

@@ -11,6 +11,8 @@ namespace Appliance.Control.Runtime;
 /// </summary>
 public static class Standby
 {
+    private static readonly TimeSpan LookAgain = TimeSpan.FromSeconds(1);
+
     /// <summary>Path of the file that names a standby which is ready.</summary>
     public static string ReadyPath(string runDirectory) => Path.Combine(runDirectory, "standby");
 
@@ -18,9 +20,12 @@ public static class Standby
     public static bool WaitForCall(string runDirectory, Action rehearse)
     {
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, context => context.Cancel = true);
-        new Thread(() => WarmUp(runDirectory, rehearse)) { Name = "warm-up", IsBackground = true }.Start();
+        var called = new TaskCompletionSource();
+        new Thread(() => WarmUp(runDirectory, rehearse, called.Task)) { Name = "warm-up", IsBackground = true }.Start();
         using Stream calls = Console.OpenStandardInput();
-        return calls.ReadByte() >= 0;
+        bool isCall = calls.ReadByte() >= 0;
+        called.SetResult();
+        return isCall;
     }
 
     /// <summary>"ready", "warming" or "none".</summary>
@@ -37,18 +42,30 @@ public static class Standby
         }
     }
 
-    private static void WarmUp(string runDirectory, Action rehearse)
+    private static void WarmUp(string runDirectory, Action rehearse, Task called)
     {
         SchedulingNative.RunLater();
         Warmup.Run();
         rehearse();
+        bool isSaid = false;
+        do
+        {
+            isSaid = (isSaid && File.Exists(ReadyPath(runDirectory))) || TrySayReady(runDirectory);
+        }
+        while (!called.Wait(LookAgain));
+    }
+
+    private static bool TrySayReady(string runDirectory)
+    {
         try
         {
             File.WriteAllText(ReadyPath(runDirectory), Environment.ProcessId.ToString(CultureInfo.InvariantCulture));
+            return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            // It is shown as warming; it works all the same.
+            // It is shown as warming until it can be said; it works all the same.
+            return false;
         }
     }
 }

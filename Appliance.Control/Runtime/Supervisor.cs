@@ -12,8 +12,8 @@ namespace Appliance.Control.Runtime;
 public sealed class Supervisor : IDisposable
 {
     private const string Component = "supervisor";
-    private const int AnnouncementPollMs = 10, StateRetryMs = 1000;
-    private const long StandbyPauseNs = 3_000_000_000;
+    private const int AnnouncementPollMs = 10;
+    private const long StandbyPauseNs = 3_000_000_000, StateRetryNs = 1_000_000_000, LongEnoughNs = 5_000_000_000;
     private static readonly TimeSpan EnginePatience = TimeSpan.FromSeconds(3), ManagerPatience = TimeSpan.FromSeconds(1);
 
     // Methods are compiled fully at their first use: the engine is as fast in its first second as
@@ -30,6 +30,7 @@ public sealed class Supervisor : IDisposable
     private readonly DateTimeOffset _since = DateTimeOffset.UtcNow;
     private volatile bool _stop;
     private bool _engineRan, _stateMissing;
+    private long _stateTriedAt;
 
     /// <summary>For a directory that this process holds, with the configuration as text.</summary>
     /// <exception cref="IOException">The directory cannot be written (also <see cref="UnauthorizedAccessException"/>).</exception>
@@ -68,7 +69,7 @@ public sealed class Supervisor : IDisposable
             Start(_manager);
             Start(_standby);
             _changed.Wait(_engineRan ? PauseMs() : AnnouncementPollMs);
-            if (!_engineRan && EngineFiles.ReadAddress(_directory.FullPath)?.Pid == _engine.Pid && _engine.Pid != 0)
+            if (!_engineRan && HasEngineRun())
             {
                 _engineRan = true;
                 _manager.StartAfter();
@@ -77,7 +78,7 @@ public sealed class Supervisor : IDisposable
             good = !NoteEnd(_engine) || _engineRan;
             NoteEnd(_manager);
             NoteEnd(_standby);
-            if (_stateMissing) WriteState();
+            if (_stateMissing && Clock.Now - _stateTriedAt >= StateRetryNs) WriteState();
         }
         if (!good) _log.Error(Component, "engine-failed", "it ended before it ran; what it needs is said above", ("exit", _engine.ExitCode));
         EndAll();
@@ -96,10 +97,14 @@ public sealed class Supervisor : IDisposable
 
     private void Wake() => _changed.Release();
 
+    // It announces itself once it runs; one that cannot, because the directory is full or gone, shows it by going on.
+    private bool HasEngineRun() => _engine.Pid != 0
+        && (EngineFiles.ReadAddress(_directory.FullPath)?.Pid == _engine.Pid || Clock.Now - _engine.StartedAt > LongEnoughNs);
+
     private int PauseMs()
     {
         long next = Math.Min(Math.Min(_engine.StartAt, _standby.StartAt), _manager.StartAt);
-        if (_stateMissing) next = Math.Min(next, Clock.Now + StateRetryMs * 1_000_000L);
+        if (_stateMissing) next = Math.Min(next, _stateTriedAt + StateRetryNs);
         return next == long.MaxValue ? Timeout.Infinite : (int)Math.Clamp((next - Clock.Now + 999_999) / 1_000_000, 0, 60_000);
     }
 
@@ -138,6 +143,7 @@ public sealed class Supervisor : IDisposable
     // For whoever looks: a run directory that is full or gone is no reason to end. Tried again until it can be written.
     private void WriteState()
     {
+        _stateTriedAt = Clock.Now;
         try
         {
             _directory.Restore(_configuration);

@@ -216,14 +216,26 @@ public sealed class LivenessTests
         Assert.That(box.Count(LivenessEventKind.NodeDied), Is.Zero);
     }
 
+    [Test]
+    public void A_box_with_our_number_in_another_list_is_told_as_that([Values] bool isSealed)
+    {
+        using var cluster = new LivenessCluster(2, 14, isSealed);
+        cluster.Run(200 * Ms);
+        LivenessNode box = cluster.Nodes[1];
+        byte[][] now = Heard(cluster, LivenessCluster.Wall + cluster.Now / Ms, isSealed, nodeList: 43);
+        foreach (byte[] datagram in now) box.Receive(Links.External, datagram, cluster.Now);
+        Assert.That(box.Count(LivenessEventKind.NameTaken), Is.Zero);
+        Assert.That(box.Events.Where(e => e.Event.Kind == LivenessEventKind.NodeListDiffers).Select(e => e.Event.Node), Is.EqualTo(new byte[] { 1 }));
+    }
+
     // What a second box 1 says to everybody on the external link in 50 ms.
-    private static byte[][] Heard(LivenessCluster cluster, long wallMs, bool isSealed)
+    private static byte[][] Heard(LivenessCluster cluster, long wallMs, bool isSealed, uint nodeList = 42)
     {
         ClusterKeys keys = isSealed ? new ClusterKeys("0123456789abcdef"u8) : ClusterKeys.Unsealed;
         var salt = new byte[Incarnation.SaltBytes];
         cluster.Random.NextBytes(salt);
         var said = new Recorder();
-        using var twin = new LivenessCore(new LivenessOptions { Self = 1, Peers = 3, NodeListHash = 42 }, new Incarnation(salt), keys, said, cluster.Now, cluster.Random);
+        using var twin = new LivenessCore(new LivenessOptions { Self = 1, Peers = 3, NodeListHash = nodeList }, new Incarnation(salt), keys, said, cluster.Now, cluster.Random);
         for (long t = 0; t < 50; t++)
         {
             twin.WorkersAdvanced(cluster.Now + t * Ms);

@@ -128,6 +128,40 @@ public sealed class HostAndKeyTests
         Assert.That(text.ToString(), Does.EndWith(" error a b cause=\"c\"" + Environment.NewLine));
     }
 
+    [Test]
+    public void A_log_that_cannot_be_written_ends_nobody_and_says_how_much_is_missing([Values] bool json)
+    {
+        using var text = new FullDisk();
+        var log = new StructuredLog(text, LogLevel.Info, json);
+        log.Info("a", "first");
+        text.IsFull = true;
+        log.Info("a", "second");
+        log.Warning("a", "third", "c");
+        text.IsFull = false;
+        log.Info("a", "fourth", ("x", 1));
+        log.Info("a", "fifth");
+        string[] lines = text.ToString().Split(Environment.NewLine, StringSplitOptions.RemoveEmptyEntries);
+        Assert.That(lines, Has.Length.EqualTo(3));
+        Assert.That(lines[1], json ? Does.EndWith("\"fourth\",\"x\":1,\"lost\":2}") : Does.EndWith("fourth x=1 lost=2"));
+        Assert.That(lines[2], Does.Not.Contain("lost"));
+    }
+
+    private sealed class FullDisk : StringWriter
+    {
+        public FullDisk()
+            : base(System.Globalization.CultureInfo.InvariantCulture)
+        {
+        }
+
+        public bool IsFull { get; set; }
+
+        public override void WriteLine(string? value)
+        {
+            if (IsFull) throw new IOException("No space left on device");
+            base.WriteLine(value);
+        }
+    }
+
     private static IEnumerable<string> Host(string[] interfaces, Dictionary<string, string> owners, string[] forwarding) =>
         HostChecks.Check(ConfigurationParser.Parse(ExampleTests.Example, "x"), new TableHost(interfaces, owners, forwarding))
             .Select(d => $"{d.Span.Line} {d.Severity}: {d.Message} | {d.Hint}");

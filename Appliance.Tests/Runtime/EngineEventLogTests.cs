@@ -84,6 +84,8 @@ public sealed class EngineEventLogTests
         Assert.That(line, Does.Contain(" warning engine configuration-differs peer=gw2 parts=pools own=").And.Contain(ConfigurationDigest.Text(_settings.Digest)).And.Contain(ConfigurationDigest.Text(_settings.Digest ^ 0x1_0000)));
         _log.Write(new EngineEvent { Kind = EngineEventKind.NameTaken, Node = 0, WallMs = Start }, Start);
         Assert.That(Lines()[^1], Does.Contain("name-taken name=gw1"));
+        _log.Write(new EngineEvent { Kind = EngineEventKind.NodeListDiffers, Node = 0, WallMs = Start }, Start);
+        Assert.That(Lines()[^1], Does.Contain("node-list-differs name=gw1"));
     }
 
     private void Say(EngineEventKind kind, long afterMs, byte link = 255) => _log.Write(new EngineEvent { Kind = kind, Node = 1, Link = link, WallMs = Start + afterMs }, Start + afterMs);

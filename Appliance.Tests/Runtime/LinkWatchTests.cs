@@ -62,6 +62,18 @@ internal sealed class LinkWatchTests
         Assert.That(host.Said.Skip(4), Is.EqualTo(new[] { "0 reopened", "0 Up" }));
     }
 
+    [Test]
+    public void An_interface_that_vanishes_while_it_is_looked_at_is_gone()
+    {
+        Host host = new() { Vanishes = true };
+        LinkWatch watch = new(host, [5, 6]);
+        watch.Look(all: true);
+        Assert.That(host.Said, Is.EqualTo(new[] { "0 Gone", "1 Gone" }));
+        host.Vanishes = false;
+        watch.Look(all: false);
+        Assert.That(host.Said.Skip(2), Is.EqualTo(new[] { "0 reopened", "0 Up", "1 reopened", "1 Up" }));
+    }
+
     private sealed class Host : ILinkHost
     {
         private readonly LinkInfo?[] _links = [new LinkInfo("a", 5, 1500, default, true, true), new LinkInfo("b", 6, 1500, default, true, true)];
@@ -72,13 +84,15 @@ internal sealed class LinkWatchTests
 
         public bool Refuses { get; set; }
 
+        public bool Vanishes { get; set; }
+
         public void Remove(int link) => _links[link] = null;
 
         public void Add(int link, int index, bool up) => _links[link] = new LinkInfo("x", index, 1500, default, up, up);
 
         public bool Exists(int link) => _links[link] is not null;
 
-        public LinkInfo Query(int link) => _links[link] ?? throw new PortException("there is none");
+        public LinkInfo Query(int link) => (Vanishes ? null : _links[link]) ?? throw new PortException("there is none");
 
         public void Reopen(int link)
         {
