@@ -71,7 +71,8 @@ public sealed class DeathBell : IDisposable
     {
         _begin?.Invoke();
         body();
-    }) { IsBackground = true, Name = name }.Start();
+    })
+    { IsBackground = true, Name = name }.Start();
 
     private void Accept()
     {
