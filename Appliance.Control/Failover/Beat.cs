@@ -36,6 +36,9 @@ public enum NodeFlags : byte
 
     /// <summary>It is about to stop: no new flows.</summary>
     Leaving = 32,
+
+    /// <summary>It is dead: its last beat, sealed while it lived, sent by its supervisor.</summary>
+    Ended = 64,
 }
 
 /// <summary>The four addresses of a box on each traffic link: [link * 4 + kind].</summary>
@@ -101,7 +104,7 @@ public struct Beat
 public static class BeatCodec
 {
     /// <summary>Length of a beat.</summary>
-    public const int Bytes = 114;
+    public const int Bytes = 112;
 
     private const byte Format = 1;
 
@@ -153,6 +156,6 @@ public static class BeatCodec
         beat.AskId = r.U32();
         beat.AnswerId = r.U32();
         beat.DeathsOfYou = r.U16();
-        return r.Complete && beat.Link < Links.Count && (byte)beat.Flags < 64 && beat is { LinksUp: < 8, LinksDeaf: < 8 } && beat.IntervalMicros is > 0 and <= 10_000_000;
+        return r.Complete && beat.Link < Links.Count && (byte)beat.Flags < 128 && beat is { LinksUp: < 8, LinksDeaf: < 8 } && beat.IntervalMicros is > 0 and <= 10_000_000;
     }
 }

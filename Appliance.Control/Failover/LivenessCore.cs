@@ -125,6 +125,14 @@ public sealed class LivenessCore : IDisposable
         Judge();
     }
 
+    /// <summary>Seals the beat that says this incarnation is dead, for somebody else to send then over sync; returns its length. Once.</summary>
+    public int SealLastBeat(Span<byte> datagram)
+    {
+        Span<byte> body = stackalloc byte[BeatCodec.Bytes];
+        BeatCodec.Write(new Beat { Link = Links.Sync, Flags = NodeFlags.Ended, IntervalMicros = (uint)(_options.IntervalNs / 1000) }, body);
+        return _channel.SealLast(body, datagram);
+    }
+
     /// <summary>This box, or one of its workers, was away for longer than the bound: ask before anything is transmitted.</summary>
     public void AskAfterPause(long awayNs, long nowNs)
     {
@@ -147,6 +155,11 @@ public sealed class LivenessCore : IDisposable
         {
             _channel.Rejected[(int)RejectReason.Malformed]++;
             return RejectReason.Malformed;
+        }
+        if ((beat.Flags & NodeFlags.Ended) != NodeFlags.None)
+        {
+            Told(opened.Sender, opened.Incarnation, DeathCause.Supervisor, nowNs);
+            return RejectReason.None;
         }
         if (opened.IsNewIncarnation) Restarted(opened.Sender, peer, opened.Incarnation);
         if (Awake < peer.DeafUntil) return RejectReason.None;

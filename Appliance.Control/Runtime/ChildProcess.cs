@@ -16,6 +16,7 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
     private const long ShortLifeNs = 2_000_000_000, FirstPauseNs = 50_000_000, LongestPauseNs = 5_000_000_000;
 
     private Process? _process;
+    private ExitNotice? _notice;
     private int _shortLives;
 
     /// <summary>What it is.</summary>
@@ -38,6 +39,9 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
 
     /// <summary>Whether it waits to be called: a pipe is its standard input.</summary>
     public bool IsStandby { get; init; }
+
+    /// <summary>Whether its peers are to be told when it ends, or when the one ends that goes on in its place.</summary>
+    public bool IsAnnounced { get; init; }
 
     /// <summary>Called by a child, first thing: it is killed when its supervisor ends. Without effect if no supervisor started it.</summary>
     public static void BindToSupervisor()
@@ -62,8 +66,8 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
             return false;
         }
         _process?.Dispose();
-        (_process, Pid, StartedAt, StartAt) = (process, standby.Pid, now, long.MaxValue);
-        (standby._process, standby.Pid) = (null, 0);
+        (_process, _notice, Pid, StartedAt, StartAt) = (process, standby._notice, standby.Pid, now, long.MaxValue);
+        (standby._process, standby._notice, standby.Pid) = (null, null, 0);
         Restarts++;
         return true;
     }
@@ -79,6 +83,8 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         foreach ((string variable, string value) in environment) start.Environment[variable] = value;
         start.Environment[SupervisorVariable] = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
+        _notice = IsAnnounced ? ExitNotice.TryCreate() : null;
+        if (_notice is not null) start.Environment[ExitNotice.Variable] = _notice.Path;
         _process?.Dispose();
         _process = new Process { StartInfo = start, EnableRaisingEvents = true };
         _process.Exited += (_, _) => changed();
@@ -88,10 +94,13 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
         {
             _process.Start();
             Pid = _process.Id;
+            _notice?.Watch();
             return null;
         }
         catch (Win32Exception e)
         {
+            _notice?.Dispose();
+            _notice = null;
             _process.Dispose();
             _process = null;
             ScheduleRestart(now);
@@ -105,6 +114,8 @@ internal sealed class ChildProcess(string name, string[] arguments, (string Name
         if (Pid == 0 || _process is not { HasExited: true }) return false;
         ExitCode = _process.ExitCode;
         Pid = 0;
+        _notice?.ChildEnded();
+        _notice = null;
         ScheduleRestart(now);
         return true;
     }

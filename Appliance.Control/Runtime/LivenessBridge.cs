@@ -1,5 +1,6 @@
 using Appliance.Control.Failover;
 using Appliance.Control.Replication;
+using Appliance.Control.Sealing;
 using Appliance.DataPath.Memory;
 using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
@@ -15,7 +16,7 @@ namespace Appliance.Control.Runtime;
 public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] memberships, SpscQueue<SpliceCommand>[] toWorkers)
 {
     private readonly byte[] _factors = new byte[NodeIds.Max];
-    private ulong _usable, _live, _linked, _died;
+    private ulong _usable, _live, _linked, _died, _cutOff;
     private uint _version;
     private bool _dirty;
 
@@ -86,17 +87,22 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] me
             UpdateFactors();
             _factors.CopyTo(slot.Factors, 0);
             if (slot.Table.Usable != slot.Usable || slot.Usable == 0) slot.Table.Rebuild(slot.Usable);
+            // It lives, but what it was handed stays with it, or never arrived. One that leaves on its own goes on forwarding.
+            _cutOff |= _usable & ~slot.Usable & live & ~linked & ~(1ul << self);
             (_usable, _live, _linked, _version) = (slot.Usable, live, linked, slot.Version);
             foreach (Membership membership in memberships) membership.Posted(number);
             Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
         }
-        for (byte node = 0; _died != 0; node++)
-        {
-            if ((_died >> node & 1) == 0) continue;
-            _died &= ~(1ul << node);
-            Post(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = node, Ticket = (ulong)core.Peer(node)!.SoundUntil });
-        }
+        _cutOff &= ~_died;
+        PostEach(SpliceCommandKind.NodeDied, ref _died);
+        PostEach(SpliceCommandKind.NodeCutOff, ref _cutOff);
         _dirty = false;
+    }
+
+    private void PostEach(SpliceCommandKind kind, ref ulong nodes)
+    {
+        foreach (byte node in new NodeSet(nodes)) Post(new SpliceCommand { Kind = kind, Node = node, Ticket = (ulong)core.Peer(node)!.SoundUntil });
+        nodes = 0;
     }
 
     /// <summary>The slot to fill in for workers that share their slots; null while one of them has not taken the last.</summary>

@@ -35,6 +35,8 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private readonly ulong _peers;
     private readonly long _started = Clock.Now;
     private readonly bool[] _isUp = [true, true];
+    private readonly byte[] _lastBeat;
+    private readonly int _lastBeatLength;
     private int _beatKind;
     private ulong _live = ulong.MaxValue;
     private ulong _strangers;
@@ -69,6 +71,8 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             Misses = settings.HeartbeatMisses,
         };
         _core = new LivenessCore(options, me, keys, this, Clock.Now);
+        _lastBeat = new byte[BeatCodec.Bytes + SealedChannel.MaxOverhead];
+        _lastBeatLength = _core.SealLastBeat(_lastBeat);
         _bridge = new LivenessBridge(_core, settings.Node, workers.Memberships, workers.FromLiveness) { Reported = OnReport };
         _bell = new DeathBell(settings.Node, _peers, me, keys, settings.SyncAddress, BellPort, Told, () => SchedulingNative.RunSoon(SchedulingNative.Liveness));
         foreach (PeerBox peer in settings.Peers) _bell.AddPeer(peer.Id, peer.Address, BellPort);
@@ -79,7 +83,11 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     }
 
     /// <summary>Starts.</summary>
-    public void Start() => _thread.Start();
+    public void Start()
+    {
+        _thread.Start();
+        ExitNotice.Leave(_lastBeat.AsSpan(0, _lastBeatLength), [.. _settings.Peers.Select(peer => (peer.Address, BeatPort))]);
+    }
 
     /// <summary>The paths are warm and the backends known.</summary>
     public void SetReady()

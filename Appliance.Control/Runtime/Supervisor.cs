@@ -43,8 +43,8 @@ public sealed class Supervisor : IDisposable
         _configuration = configuration;
         _inherited = ProcessNative.InheritedFile("configuration", configuration);
         string[] tail = [ProcessNative.PathOf(_inherited), directory.FullPath];
-        _engine = new ChildProcess("engine", ["engine", .. tail], EngineEnvironment, Wake);
-        _standby = new ChildProcess("standby", ["engine", .. tail, "standby"], EngineEnvironment, Wake) { IsStandby = true };
+        _engine = new ChildProcess("engine", ["engine", .. tail], EngineEnvironment, Wake) { IsAnnounced = true };
+        _standby = new ChildProcess("standby", ["engine", .. tail, "standby"], EngineEnvironment, Wake) { IsStandby = true, IsAnnounced = true };
         _manager = new ChildProcess("manager", ["manager", .. tail, .. jsonLog ? (string[])["--json-log"] : []], ManagerEnvironment, Wake);
     }
 

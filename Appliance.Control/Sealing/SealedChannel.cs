@@ -64,6 +64,7 @@ public sealed class SealedChannel : IDisposable
     private readonly Random? _simulated;
     private readonly byte[] _scratch = new byte[MaxDatagram];
     private ulong _counter;
+    private bool _lastSealed;
     private ChannelKey? _twin;
     private long _twinLookedAt = long.MinValue / 2;
 
@@ -96,7 +97,42 @@ public sealed class SealedChannel : IDisposable
     public bool WantsToSpeak(byte peer) => _peers[peer] is { } p && (p.OwesResponse || p.Candidate is not null);
 
     /// <summary>Seals contents for one peer, or for <see cref="Everybody"/>; returns the length, 0 if <paramref name="datagram"/> is too short.</summary>
-    public int Seal(byte receiver, ReadOnlySpan<byte> contents, Span<byte> datagram)
+    public int Seal(byte receiver, ReadOnlySpan<byte> contents, Span<byte> datagram) => Seal(receiver, contents, datagram, ++_counter);
+
+    /// <summary>
+    /// Seals what is to be the last that anybody hears of this incarnation, for <see cref="Everybody"/>: its number is the highest, so
+    /// all else of this sender counts as replayed once it is heard. At most once in the life of a channel: the number must not be used again.
+    /// </summary>
+    public int SealLast(ReadOnlySpan<byte> contents, Span<byte> datagram)
+    {
+        if (_lastSealed) throw new InvalidOperationException("the last datagram of a channel is sealed once");
+        _lastSealed = true;
+        return Seal(Everybody, contents, datagram, ulong.MaxValue);
+    }
+
+    /// <summary>Opens a datagram; the contents are in <paramref name="contents"/> only if the answer is <see cref="RejectReason.None"/> or <see cref="RejectReason.OwnName"/>. Counts what it rejects.</summary>
+    public RejectReason Open(ReadOnlySpan<byte> datagram, long nowNs, Span<byte> contents, out OpenedDatagram opened)
+    {
+        RejectReason reason = TryOpen(datagram, nowNs, contents, out opened);
+        if (reason == RejectReason.None) return reason;
+        Rejected[(int)reason]++;
+        if (datagram.Length > 2 && datagram[2] is < NodeIds.Max and byte sender)
+        {
+            RejectedFrom[sender]++;
+            if (reason == RejectReason.WrongKey) WrongKeyFrom[sender]++;
+        }
+        return reason;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _mine.Dispose();
+        _twin?.Dispose();
+        foreach (ChannelPeer? peer in _peers) peer?.Dispose();
+    }
+
+    private int Seal(byte receiver, ReadOnlySpan<byte> contents, Span<byte> datagram, ulong counter)
     {
         Span<byte> inner = _scratch;
         int length = 1;
@@ -128,31 +164,9 @@ public sealed class SealedChannel : IDisposable
         datagram[2] = _self;
         datagram[3] = receiver;
         _me.Salt.CopyTo(datagram[SaltAt..]);
-        BinaryPrimitives.WriteUInt64BigEndian(datagram[CounterAt..], ++_counter);
+        BinaryPrimitives.WriteUInt64BigEndian(datagram[CounterAt..], counter);
         _mine.Encrypt(inner[..length], datagram[..total]);
         return total;
-    }
-
-    /// <summary>Opens a datagram; the contents are in <paramref name="contents"/> only if the answer is <see cref="RejectReason.None"/> or <see cref="RejectReason.OwnName"/>. Counts what it rejects.</summary>
-    public RejectReason Open(ReadOnlySpan<byte> datagram, long nowNs, Span<byte> contents, out OpenedDatagram opened)
-    {
-        RejectReason reason = TryOpen(datagram, nowNs, contents, out opened);
-        if (reason == RejectReason.None) return reason;
-        Rejected[(int)reason]++;
-        if (datagram.Length > 2 && datagram[2] is < NodeIds.Max and byte sender)
-        {
-            RejectedFrom[sender]++;
-            if (reason == RejectReason.WrongKey) WrongKeyFrom[sender]++;
-        }
-        return reason;
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        _mine.Dispose();
-        _twin?.Dispose();
-        foreach (ChannelPeer? peer in _peers) peer?.Dispose();
     }
 
     private RejectReason TryOpen(ReadOnlySpan<byte> datagram, long nowNs, Span<byte> contents, out OpenedDatagram opened)

@@ -231,6 +231,9 @@ public sealed class Box : ISpliceHost, IDisposable
                 Peers.OnNodeDied(command.Node);
                 Sharer.Replay(command.Node, (long)command.Ticket);
                 break;
+            case SpliceCommandKind.NodeCutOff:
+                Sharer.Replay(command.Node, (long)command.Ticket);
+                break;
             case SpliceCommandKind.Drain:
                 IsDraining = true;
                 break;

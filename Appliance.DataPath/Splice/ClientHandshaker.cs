@@ -236,8 +236,13 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
 
     private void AckEarly(Handshake handshake, int upTo)
     {
-        handshake.Acked = Math.Max(handshake.Acked, WindowOf(handshake).Acknowledge(upTo, out ushort window));
         host.Statistics[Counter.EarlyAcks]++;
+        Acknowledge(handshake, upTo);
+    }
+
+    private void Acknowledge(Handshake handshake, int upTo)
+    {
+        handshake.Acked = Math.Max(handshake.Acked, WindowOf(handshake).Acknowledge(upTo, out ushort window));
         TcpSegmentSpec ack = ToClient(handshake.ClientKey, handshake.B + 1u, handshake.A + 1u + (uint)handshake.Acked, TcpFlags.Ack, window);
         Stamp(handshake, ref ack);
         host.Send(FlowDirection.ToClient, ref ack, default, 0);
@@ -260,7 +265,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (handshake.Acked > 0)
         {
             // Its client has let go of bytes that only we have, and the SYN may be anybody's: who has really begun anew resets (RFC 5961 4).
-            AckEarly(handshake, handshake.Acked);
+            Acknowledge(handshake, handshake.Acked);
             return DropReason.SegmentInvalid;
         }
         Service service = handshake.Service;
@@ -281,9 +286,16 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
     private DropReason OnReset(Handshake handshake, in TcpView tcp)
     {
         int offset = tcp.Seq - (handshake.A + 1u);
-        if (offset < 0 || offset > handshake.Ranges.Contiguous) return DropReason.RstOutOfWindow;
+        if (offset < 0 || offset > HeadBuffers.Room) return DropReason.RstOutOfWindow;
         // Once request bytes have left, the splice carries resets.
         if (handshake.State == HandshakeState.Delivering) return DropReason.SegmentInvalid;
+        if (offset != handshake.Acked && offset != handshake.Ranges.Contiguous)
+        {
+            // Anybody can guess a number in the window: whoever means it says it again by the number that we ask with (RFC 5961 3.2).
+            host.Statistics[Counter.ResetsDoubted]++;
+            Acknowledge(handshake, handshake.Acked);
+            return DropReason.RstOutOfWindow;
+        }
         backends.Abandon(handshake);
         return DropReason.Consumed;
     }

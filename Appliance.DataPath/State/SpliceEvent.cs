@@ -98,6 +98,9 @@ public enum SpliceCommandKind : byte
     /// <summary>No new connections from now on.</summary>
     Drain,
 
+    /// <summary>A node lives but has lost a traffic link and left the table: run its replay rings (from the time <see cref="SpliceCommand.Ticket"/> on, ns).</summary>
+    NodeCutOff,
+
     /// <summary>A node is being filled: what no table holds (early-acknowledged bytes) is to be offered again.</summary>
     NodeJoins,
 }

@@ -60,6 +60,33 @@ public sealed class LivenessTests
     }
 
     [Test]
+    public void The_last_beat_ends_an_incarnation_and_no_other([Values] bool isSealed)
+    {
+        using var cluster = new LivenessCluster(3, 8, isSealed);
+        byte[] last = new byte[2048];
+        int length = cluster.Nodes[2].Core.SealLastBeat(last);
+        cluster.Run(200 * Ms);
+        cluster.Stop(2);
+        LivenessCore survivor = cluster.Nodes[0].Core;
+        Assert.That(survivor.Receive(Links.External, last.AsSpan(0, length), cluster.Now), Is.EqualTo(RejectReason.Malformed), "it is said over sync");
+        Assert.That(survivor.Alive, Is.EqualTo(6UL));
+        byte[] wrong = [.. last[..length]];
+        wrong[^1] ^= 1;
+        Assert.That(survivor.Receive(Links.Sync, wrong, cluster.Now), Is.Not.EqualTo(RejectReason.None));
+        Assert.That(cluster.Nodes[1].Core.Receive(Links.Sync, last.AsSpan(0, length), cluster.Now), Is.EqualTo(RejectReason.None));
+        Assert.That(cluster.Nodes[1].Core.Alive, Is.EqualTo(1UL));
+        cluster.Run(1 * Ms);
+        Assert.That(cluster.Nodes[1].Events.Last(e => e.Event.Kind == LivenessEventKind.NodeDied).Event.Cause, Is.EqualTo(DeathCause.Supervisor));
+        cluster.Run(100 * Ms);
+        Assert.That(cluster.Nodes[1].Core.Alive, Is.EqualTo(1UL), "what it had sent before does not wake it");
+        cluster.Start(2);
+        cluster.Run(200 * Ms);
+        Assert.That(cluster.Nodes[1].Core.Alive, Is.EqualTo(5UL), "its successor is another");
+        Assert.That(cluster.Nodes[1].Core.Receive(Links.Sync, last.AsSpan(0, length), cluster.Now), Is.EqualTo(RejectReason.OldIncarnation));
+        Assert.That(cluster.Nodes[1].Core.Alive, Is.EqualTo(5UL));
+    }
+
+    [Test]
     public void A_pause_of_all_boxes_at_once_is_no_death([Values(20, 50, 200, 1000)] int pauseMs, [Range(1, 10)] int seed)
     {
         using var cluster = new LivenessCluster(2 + seed % 3, seed);

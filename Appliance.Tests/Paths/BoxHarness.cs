@@ -37,7 +37,7 @@ internal sealed class BoxHarness : IDisposable
         Options = options ?? new BoxOptions();
         bool v6 = Options.V6;
         Virtual = Ip(v6 ? "2001:db8:2::10" : "203.0.113.10");
-        ClientAddress = Ip(v6 ? "2001:db8:1::7" : "198.51.100.7");
+        ClientAddress = Ip(Options.ClientOnLink ? "203.0.113.77" : v6 ? "2001:db8:1::7" : "198.51.100.7");
         Reals = [.. Enumerable.Range(11, Options.Reals).Select(n => Ip(v6 ? $"fd00::{n}" : $"192.168.1.{n}"))];
         Pool = new Pool(1, "pool", 1, [.. Reals.Select(r => new Real(r, RealPort, 1))], Options.SendsProxyHeader);
         Service = new Service(1, "WWW", Virtual, ServicePort, Options.Acked, Options.Share, 40, [], [Pool]);

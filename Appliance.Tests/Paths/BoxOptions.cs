@@ -31,6 +31,9 @@ internal sealed record BoxOptions
 
     public int Mtu { get; init; } = 1500;
 
+    /// <summary>Whether the client's address is one of the external link's, so that no gateway is between.</summary>
+    public bool ClientOnLink { get; init; }
+
     public int Reals { get; init; } = 1;
 
     public bool SendsProxyHeader { get; init; }

@@ -167,16 +167,40 @@ public sealed class HandshakeTests(int workers, bool astray) : BoxTests(workers,
         box.ExpectEmpty();
     }
 
+    [TestCase(-1, false)]
+    [TestCase(1, true)]
+    [TestCase(3, true)]
+    [TestCase(5000, true)]
+    [TestCase(200_000, false)]
+    public void A_reset_with_a_wrong_sequence_ends_no_handshake(int seq, bool asks)
+    {
+        using BoxHarness box = new();
+        ClientEnd client = box.Client();
+        client.Connect();
+        client.Say("GET");
+        box.Advance(25);
+        client.ExpectAck(4);
+        client.Say(" / HT");
+        Assert.That(client.Send(seq, default(ReadOnlySpan<byte>), TcpFlags.Rst), Is.EqualTo(new[] { DropReason.RstOutOfWindow }));
+        if (asks) client.ExpectAck(4);
+        box.ExpectSilence();
+        client.Say("TP/1.1\r\nHost: a\r\n\r\n");
+        box.Accept().Expect(1, ClientEnd.Request, 1);
+    }
+
     [Test]
-    public void A_reset_with_a_wrong_sequence_ends_no_handshake()
+    public void Who_is_gone_answers_the_doubt_about_its_reset_exactly()
     {
         using BoxHarness box = new();
         ClientEnd client = box.Client();
         client.Connect();
         client.Say("GET / HT");
-        Assert.That(client.Send(5000, default(ReadOnlySpan<byte>), TcpFlags.Rst), Is.EqualTo(new[] { DropReason.RstOutOfWindow }));
-        client.Say("TP/1.1\r\nHost: a\r\n\r\n");
-        box.Accept().Expect(1, ClientEnd.Request, 1);
+        // Bytes before it were lost.
+        client.Send(client.Next + 100, default(ReadOnlySpan<byte>), TcpFlags.Rst);
+        Segment doubt = client.ExpectAck(1);
+        client.Send(doubt.Ack, default(ReadOnlySpan<byte>), TcpFlags.Rst);
+        box.ExpectSilence();
+        box.ExpectEmpty();
     }
 
     [Test]

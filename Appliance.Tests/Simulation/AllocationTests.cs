@@ -71,6 +71,8 @@ public class AllocationTests
             Boxes = scenario => plan = AddBoxes(scenario, seed % 3 == 0 ? ShareMode.ByPacket : ShareMode.ByFlow),
             Finish = scenario =>
             {
+                // Longer than a record stays after a reset.
+                if (faults == 0) scenario.World.RunUntil(scenario.World.Now + 11 * SimWorld.Second);
                 foreach (BoxNode box in scenario.Boxes.Concat(scenario.Spared).Cast<BoxNode>().Where(b => b.IsAlive)) sum.Add(box.Box.Statistics);
                 BoxScenarios.Finish(scenario);
             },
