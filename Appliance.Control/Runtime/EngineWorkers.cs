@@ -151,6 +151,13 @@ public sealed class EngineWorkers : IDisposable
         foreach (EngineWorker worker in _workers) worker.Thread.Wake();
     }
 
+    /// <summary>An interface is up again: who did not answer over it meanwhile is asked at once.</summary>
+    public void LinkIsBack(LinkRole link)
+    {
+        foreach (EngineWorker worker in _workers) worker.Box.Neighbors.Restart((byte)link, Clock.Now);
+        Wake();
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

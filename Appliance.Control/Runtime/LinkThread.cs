@@ -73,6 +73,7 @@ public sealed class LinkThread : ILinkHost, IDisposable
             _ => EngineEventKind.LinkGone,
         };
         _report.Report(kind, link: (byte)link);
+        if (state == LinkState.Up) _workers.LinkIsBack((LinkRole)link);
         LinksChanged?.Invoke();
     }
 

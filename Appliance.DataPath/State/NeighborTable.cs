@@ -209,6 +209,22 @@ public sealed class NeighborTable : IDisposable
         }
     }
 
+    /// <summary>A link is back: who was asked in vain is asked again by the next <see cref="Poll"/>, and nobody rests. From any thread.</summary>
+    public void Restart(byte link, long nowNs)
+    {
+        lock (_gate)
+        {
+            for (ushort index = 1; index <= _index.Count; index++)
+            {
+                ref Neighbor neighbor = ref _neighbors[index];
+                if (neighbor.Link != link || neighbor.State is NeighborState.Reachable or NeighborState.Stale) continue;
+                neighbor.RestUntil = 0;
+                if (neighbor.State == NeighborState.Failed && neighbor.Users == 0) continue;
+                Become(ref neighbor, _macs[index] == 0 ? NeighborState.Incomplete : NeighborState.Probe, nowNs);
+            }
+        }
+    }
+
     /// <summary>When <see cref="Poll"/> has something to do, at the earliest (ns).</summary>
     public long NextDeadline() => Volatile.Read(ref _earliest);
 

@@ -105,6 +105,42 @@ internal sealed class NeighborTableTests
         Assert.That(table.TryGetMac(index, out _, out _), Is.False);
     }
 
+    [TestCase(2)]
+    [TestCase(5)]
+    [TestCase(7)]
+    public void A_link_that_is_back_is_asked_over_at_once(int asked)
+    {
+        using NeighborTable table = Table();
+        ushort index = table.Resolve(0, Hop), other = table.Resolve(1, Hop);
+        table.Pin(0, Hop);
+        table.Pin(1, Hop);
+        foreach (byte link in new byte[] { 0, 1 }) table.Learn(link, Hop, Mac, solicited: true, overrides: true, 0);
+        table.TryGetMac(index, out _, out _);
+        long now = NeighborTable.ReachableNs;
+        Poll(table, now);
+        table.TryGetMac(index, out _, out _);
+        for (int i = 0; i < asked; i++) Poll(table, now += Second);
+        table.Restart(0, now + 1);
+        Assert.That(Poll(table, now + 1), Is.EqualTo(new[] { new NeighborAction(asked < 4 ? NeighborActionKind.Probe : NeighborActionKind.Request, 0, Hop, asked < 4 ? Mac : default) }));
+        Assert.That(table.StateOf(other), Is.EqualTo(NeighborState.Stale), "another link");
+        table.Learn(0, Hop, Mac, solicited: true, overrides: true, now + 2);
+        Assert.That(table.StateOf(index), Is.EqualTo(NeighborState.Reachable));
+    }
+
+    [Test]
+    public void After_a_link_is_back_nobody_rests()
+    {
+        using NeighborTable table = Table();
+        ushort index = table.Resolve(0, Hop);
+        table.Enqueue(index, [1], default, 0, out _);
+        for (int i = 1; i <= 3; i++) Poll(table, i * Second);
+        Assert.That(table.Enqueue(index, [1], default, 3 * Second, out _), Is.EqualTo(NeighborVerdict.Unresolved));
+        table.Restart(0, 3 * Second);
+        Assert.That(Poll(table, 3 * Second), Is.Empty, "nobody needs it");
+        Assert.That(table.Enqueue(index, [1], default, 3 * Second, out NeighborAction action), Is.EqualTo(NeighborVerdict.Queued));
+        Assert.That(action.Kind, Is.EqualTo(NeighborActionKind.Request));
+    }
+
     [Test]
     public void Only_known_neighbours_are_learnt_and_a_gratuitous_change_is_confirmed_soon()
     {

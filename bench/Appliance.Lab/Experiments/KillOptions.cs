@@ -23,6 +23,9 @@ public enum KillFault
 
     /// <summary>SIGTERM to the supervisor: an announced leave.</summary>
     Terminate,
+
+    /// <summary>kill -9 of the standby, which does nothing: what the end of any such process costs this machine.</summary>
+    Standby,
 }
 
 /// <summary>The load, the proxies and their mode: what stays the same for all runs of one <see cref="KillExperiment"/>.</summary>

@@ -146,6 +146,10 @@ public sealed class SilenceExperiment(SilencePlan plan, Action<string> log)
                 at = ProcessFaults.KillProcess(box.ManagerPid);
                 Pause(1);
                 break;
+            case KillFault.Standby:
+                at = ProcessFaults.KillProcess(box.StandbyPid);
+                Pause(1);
+                break;
             case KillFault.Box:
                 at = ProcessFaults.KillBox(box.Host);
                 Pause(1);

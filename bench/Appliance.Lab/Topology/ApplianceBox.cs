@@ -38,6 +38,9 @@ public sealed class ApplianceBox(Host host, string configuration)
     /// <summary>Whether a process is ready to become the engine when that dies; not so in an engine's first seconds.</summary>
     public bool HasStandby => Standby.State(_runDirectory) == "ready";
 
+    /// <summary>Process that waits to become the engine; 0 while there is none.</summary>
+    public int StandbyPid => Pid("standby");
+
     /// <summary>Process of the rest of the control plane.</summary>
     public int ManagerPid => Pid("manager");
 
