@@ -12,6 +12,8 @@ namespace Appliance.Control.Failover;
 /// </summary>
 public sealed class LivenessCore : IDisposable
 {
+    private const long LastWordsNs = 1_000_000;
+
     private readonly LivenessOptions _options;
     private readonly SealedChannel _channel;
     private readonly IBeatOutput _output;
@@ -158,7 +160,8 @@ public sealed class LivenessCore : IDisposable
         }
         if ((beat.Flags & NodeFlags.Ended) != NodeFlags.None)
         {
-            Told(opened.Sender, opened.Incarnation, DeathCause.Supervisor, nowNs);
+            // What it said before, to replication, may still be on its way, and a worker that is to do without it should have it.
+            if (peer.Alive) peer.EndsAt = Awake + LastWordsNs;
             return RejectReason.None;
         }
         if (opened.IsNewIncarnation) Restarted(opened.Sender, peer, opened.Incarnation);
@@ -184,6 +187,7 @@ public sealed class LivenessCore : IDisposable
         _startedWallMs = Math.Min(_startedWallMs, wallMs);
         Advance(nowNs);
         if (_asking && nowNs >= _askUntil) Resolve(_options.Self, countedDead: false);
+        FindEnded(nowNs);
         if (!_asking) FindSilent();
         Judge();
         if (nowNs >= _nextBeat || _beatNow)
@@ -226,10 +230,18 @@ public sealed class LivenessCore : IDisposable
         foreach (byte node in new NodeSet(Peers))
         {
             PeerState peer = _peers[node]!;
-            long silent = peer.NextSilence(Awake, Bound(peer));
+            long silent = Math.Min(peer.EndsAt, peer.NextSilence(Awake, Bound(peer)));
             if (silent != long.MaxValue) next = Math.Min(next, silent + _skipped + 1);
         }
         return Math.Max(next, nowNs + 1);
+    }
+
+    private void FindEnded(long nowNs)
+    {
+        foreach (byte node in new NodeSet(Alive))
+        {
+            if (_peers[node]!.EndsAt <= Awake) Told(node, 0, DeathCause.Supervisor, nowNs);
+        }
     }
 
     private void FindSilent()

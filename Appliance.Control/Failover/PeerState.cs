@@ -33,6 +33,9 @@ public sealed class PeerState
 
     internal long DeafUntil { get; set; } = long.MinValue;
 
+    /// <summary>When it counts as dead, as its last beat has said.</summary>
+    internal long EndsAt { get; set; } = long.MaxValue;
+
     internal bool SkewAlarm { get; set; }
 
     internal bool ListAlarm { get; set; }
@@ -70,6 +73,7 @@ public sealed class PeerState
 
     internal void Forget()
     {
+        EndsAt = long.MaxValue;
         for (int l = 0; l < Links.Count; l++) (_heard[l], _inRow[l]) = (long.MinValue, 0);
     }
 }

@@ -24,7 +24,8 @@ public sealed class EngineWorker : IDisposable
         Membership = membership;
         BoxMemory memory = files.ToBoxMemory(number, (ulong)Random.Shared.NextInt64(), quiescence);
         Box = new Box(config, memory, ports, membership, Events, Clock.Now, Clock.WallMs, group, number);
-        Thread = new WorkerThread(new Worker(Box, ports, [FromLiveness, FromReplication]), ports, Events, files.Status, quiescence) { Pinned = pinned };
+        // What a box had said is taken in before its death.
+        Thread = new WorkerThread(new Worker(Box, ports, [FromReplication, FromLiveness]), ports, Events, files.Status, quiescence) { Pinned = pinned };
         group.SetWake(number, Thread.Wake);
     }
 

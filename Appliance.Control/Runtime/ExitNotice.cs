@@ -15,6 +15,11 @@ internal sealed class ExitNotice : IDisposable
     /// <summary>What in a child's environment says where the page is.</summary>
     public const string Variable = "APPLIANCE_EXIT_NOTICE";
 
+    private const int Times = 3;
+
+    // The engine's own, for as long as the process lives.
+    private static ExitNoticeNative? s_left;
+
     private readonly ExitNoticeNative _page;
     private readonly SafeFileHandle _file;
 
@@ -64,46 +69,64 @@ internal sealed class ExitNotice : IDisposable
         _page.Dispose();
     }
 
-    /// <summary>Called by an engine once peers may count it alive: what they are to be told of its death. Without effect if no supervisor asked for it.</summary>
-    public static void Leave(ReadOnlySpan<byte> notice, ReadOnlySpan<(IpAddr Address, int Port)> receivers)
+    /// <summary>
+    /// Called by an engine once peers may count it alive: what they are to be told of its death, and from which address. Without effect if no supervisor
+    /// asked for it.
+    /// </summary>
+    public static void Leave(ReadOnlySpan<byte> notice, (IpAddr Address, int Port) sender, ReadOnlySpan<(IpAddr Address, int Port)> receivers)
     {
         string? path = Environment.GetEnvironmentVariable(Variable);
-        if (path is null) return;
-        ExitNoticeNative page;
+        if (path is null || s_left is not null) return;
         try
         {
-            page = ExitNoticeNative.Open(path);
+            s_left = ExitNoticeNative.Open(path);
         }
         catch (IOException)
         {
             // Then the bell tells.
             return;
         }
-        page.Write(notice, receivers);
-        new Thread(() =>
-        {
-            page.Hold();
-            Thread.Sleep(Timeout.Infinite);
-        })
-        { Name = "alive", IsBackground = true }.Start();
+        s_left.Write(notice, [sender, .. receivers]);
+        new Thread(Live) { Name = "alive", IsBackground = true }.Start();
+    }
+
+    // A thread that is to die needs a processor for that, too.
+    private static void Live()
+    {
+        SchedulingNative.RunSoon(SchedulingNative.Liveness);
+        s_left!.Hold();
+        Thread.Sleep(Timeout.Infinite);
     }
 
     private void Await()
     {
-        SchedulingNative.RunSoon(SchedulingNative.Liveness);
-        if (_page.WaitUntilHeld())
+        try
         {
-            IPEndPoint[] receivers = _page.Receivers();
-            byte[] notice = _page.Notice.ToArray();
-            using Socket socket = new(receivers[0].AddressFamily, SocketType.Dgram, ProtocolType.Udp);
-            // Once to nobody: the first call of anything takes its time.
-            Send(socket, [], new IPEndPoint(receivers[0].AddressFamily == AddressFamily.InterNetwork ? IPAddress.Loopback : IPAddress.IPv6Loopback, 9));
-            if (_page.WaitForEnd())
-            {
-                foreach (IPEndPoint receiver in receivers) Send(socket, notice, receiver);
-            }
+            SchedulingNative.RunSoon(SchedulingNative.Liveness);
+            if (_page.WaitUntilHeld()) Tell();
+        }
+        catch (SocketException)
+        {
+            // Then the bell tells.
         }
         Release();
+    }
+
+    private void Tell()
+    {
+        if (_page.Addresses() is not [var sender, .. var receivers]) return;
+        byte[] notice = _page.Notice.ToArray();
+        using Socket socket = new(sender.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
+        socket.Bind(sender);
+        // Once to itself: the first call of anything takes its time.
+        socket.SendTo([], socket.LocalEndPoint!);
+        if (!_page.WaitForEnd()) return;
+        // Whoever has heard it takes no more from that incarnation.
+        for (int time = 0; time < Times; time++)
+        {
+            if (time > 0) Thread.Sleep(time);
+            foreach (IPEndPoint receiver in receivers) Send(socket, notice, receiver);
+        }
     }
 
     private void Release()

@@ -16,10 +16,10 @@ namespace Appliance.Control.Runtime;
 /// </summary>
 public sealed unsafe partial class ExitNoticeNative : IDisposable
 {
-    /// <summary>Longest notice.</summary>
-    public const int MaxNotice = 1024;
+    /// <summary>Longest notice; most addresses.</summary>
+    public const int MaxNotice = 1024, MaxAddresses = NodeIds.Max + 1;
 
-    private const int PageBytes = 4096, SemaphoreAt = 64, HeldAt = 128, LengthAt = 132, ReceiversAt = 136, AddressesAt = 192, AddressBytes = 18, NoticeAt = 2048;
+    private const int PageBytes = 4096, SemaphoreAt = 64, HeldAt = 128, LengthAt = 132, CountAt = 136, AddressesAt = 192, AddressBytes = 18, NoticeAt = 2048;
     private const int ProcessShared = 1, Robust = 1, OwnerDead = 130;
 
     private readonly SharedRegion _page;
@@ -31,41 +31,42 @@ public sealed unsafe partial class ExitNoticeNative : IDisposable
     private ref int Held => ref *(int*)(Base + HeldAt);
 
     /// <summary>The supervisor's side: a page in a file that children inherit.</summary>
-    /// <exception cref="IOException">The kernel refuses.</exception>
+    /// <exception cref="IOException">The kernel or the C library refuses.</exception>
     public static ExitNoticeNative Create(out SafeFileHandle file)
     {
         file = ProcessNative.InheritedFile("exit notice", "");
-        RandomAccess.SetLength(file, PageBytes);
-        var notice = new ExitNoticeNative(SharedRegion.Open(ProcessNative.PathOf(file), writable: true));
-        byte* attributes = stackalloc byte[64];
-        int error = MutexAttributesInit(attributes);
-        if (error == 0) error = MutexAttributesSetShared(attributes, ProcessShared);
-        if (error == 0) error = MutexAttributesSetRobust(attributes, Robust);
-        if (error == 0) error = MutexInit(notice.Base, attributes);
-        if (error == 0) error = SemaphoreInit(notice.Base + SemaphoreAt, ProcessShared, 0);
-        if (error == 0) return notice;
-        notice.Dispose();
-        file.Dispose();
-        throw new IOException($"exit notice: {Marshal.GetPInvokeErrorMessage(error)}");
+        try
+        {
+            RandomAccess.SetLength(file, PageBytes);
+            var notice = new ExitNoticeNative(SharedRegion.Open(ProcessNative.PathOf(file), writable: true));
+            if (notice.TryInitialize()) return notice;
+            notice.Dispose();
+            throw new IOException("exit notice: the C library has no robust mutexes between processes");
+        }
+        catch (IOException)
+        {
+            file.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The engine's side.</summary>
     /// <exception cref="IOException">There is no such file.</exception>
     public static ExitNoticeNative Open(string path) => new(SharedRegion.Open(path, writable: true));
 
-    /// <summary>Engine: writes the notice and whom it is for. Before <see cref="Hold"/>.</summary>
-    public void Write(ReadOnlySpan<byte> notice, ReadOnlySpan<(IpAddr Address, int Port)> receivers)
+    /// <summary>Engine: writes the notice and addresses, at most <see cref="MaxAddresses"/>: the one it comes from, then those whom it is for. Before <see cref="Hold"/>.</summary>
+    public void Write(ReadOnlySpan<byte> notice, ReadOnlySpan<(IpAddr Address, int Port)> addresses)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(notice.Length, MaxNotice);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(receivers.Length, NodeIds.Max);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(addresses.Length, MaxAddresses);
         *(int*)(Base + LengthAt) = notice.Length;
-        *(int*)(Base + ReceiversAt) = receivers.Length;
+        *(int*)(Base + CountAt) = addresses.Length;
         notice.CopyTo(new Span<byte>(Base + NoticeAt, MaxNotice));
-        for (int i = 0; i < receivers.Length; i++)
+        for (int i = 0; i < addresses.Length; i++)
         {
             Span<byte> at = new(Base + AddressesAt + i * AddressBytes, AddressBytes);
-            receivers[i].Address.WriteV6(at);
-            BinaryPrimitives.WriteUInt16BigEndian(at[16..], (ushort)receivers[i].Port);
+            addresses[i].Address.WriteV6(at);
+            BinaryPrimitives.WriteUInt16BigEndian(at[16..], (ushort)addresses[i].Port);
         }
     }
 
@@ -86,7 +87,14 @@ public sealed unsafe partial class ExitNoticeNative : IDisposable
     }
 
     /// <summary>Supervisor: waits until the engine has died; false if it gave the mutex up alive, which it does not.</summary>
-    public bool WaitForEnd() => MutexLock(Base) == OwnerDead;
+    public bool WaitForEnd()
+    {
+        int answer = MutexLock(Base);
+        // Not ours to keep: the page goes before this thread does.
+        if (answer == OwnerDead) _ = MutexConsistent(Base);
+        if (answer is 0 or OwnerDead) _ = MutexUnlock(Base);
+        return answer == OwnerDead;
+    }
 
     /// <summary>Supervisor: the engine has ended; whoever waits for it to begin goes on.</summary>
     public void GiveUp() => _ = SemaphorePost(Base + SemaphoreAt);
@@ -94,20 +102,27 @@ public sealed unsafe partial class ExitNoticeNative : IDisposable
     /// <summary>Supervisor: what the engine left.</summary>
     public ReadOnlySpan<byte> Notice => new(Base + NoticeAt, Math.Clamp(*(int*)(Base + LengthAt), 0, MaxNotice));
 
-    /// <summary>Supervisor: whom it is for.</summary>
-    public IPEndPoint[] Receivers()
+    /// <summary>Supervisor: the addresses that go with it.</summary>
+    public IPEndPoint[] Addresses()
     {
-        var receivers = new IPEndPoint[Math.Clamp(*(int*)(Base + ReceiversAt), 0, NodeIds.Max)];
-        for (int i = 0; i < receivers.Length; i++)
+        var addresses = new IPEndPoint[Math.Clamp(*(int*)(Base + CountAt), 0, MaxAddresses)];
+        for (int i = 0; i < addresses.Length; i++)
         {
             ReadOnlySpan<byte> at = new(Base + AddressesAt + i * AddressBytes, AddressBytes);
-            receivers[i] = new IPEndPoint(IpAddr.ReadV6(at).ToIPAddress(), BinaryPrimitives.ReadUInt16BigEndian(at[16..]));
+            addresses[i] = new IPEndPoint(IpAddr.ReadV6(at).ToIPAddress(), BinaryPrimitives.ReadUInt16BigEndian(at[16..]));
         }
-        return receivers;
+        return addresses;
     }
 
     /// <inheritdoc/>
     public void Dispose() => _page.Dispose();
+
+    private bool TryInitialize()
+    {
+        byte* attributes = stackalloc byte[64];
+        return MutexAttributesInit(attributes) == 0 && MutexAttributesSetShared(attributes, ProcessShared) == 0 && MutexAttributesSetRobust(attributes, Robust) == 0
+            && MutexInit(Base, attributes) == 0 && SemaphoreInit(Base + SemaphoreAt, ProcessShared, 0) == 0;
+    }
 
     [LibraryImport("libc", EntryPoint = "pthread_mutexattr_init")]
     private static partial int MutexAttributesInit(byte* attributes);
@@ -124,7 +139,13 @@ public sealed unsafe partial class ExitNoticeNative : IDisposable
     [LibraryImport("libc", EntryPoint = "pthread_mutex_lock")]
     private static partial int MutexLock(byte* mutex);
 
-    [LibraryImport("libc", EntryPoint = "sem_init", SetLastError = true)]
+    [LibraryImport("libc", EntryPoint = "pthread_mutex_consistent")]
+    private static partial int MutexConsistent(byte* mutex);
+
+    [LibraryImport("libc", EntryPoint = "pthread_mutex_unlock")]
+    private static partial int MutexUnlock(byte* mutex);
+
+    [LibraryImport("libc", EntryPoint = "sem_init")]
     private static partial int SemaphoreInit(byte* semaphore, int shared, uint value);
 
     [LibraryImport("libc", EntryPoint = "sem_wait")]

@@ -16,7 +16,7 @@ namespace Appliance.Control.Runtime;
 public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] memberships, SpscQueue<SpliceCommand>[] toWorkers)
 {
     private readonly byte[] _factors = new byte[NodeIds.Max];
-    private ulong _usable, _live, _linked, _died, _cutOff;
+    private ulong _usable, _live, _linked, _died, _cutOff, _table;
     private uint _version;
     private bool _dirty;
 
@@ -75,6 +75,9 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] me
     {
         ulong live = core.Alive | (1ul << self);
         ulong linked = core.UsableOn(Links.External) & core.UsableOn(Links.Internal);
+        // It lives, but what it was handed stays with it, or never arrived. One that leaves on its own goes on forwarding.
+        _cutOff |= _table & ~core.Table & live & ~linked & ~(1ul << self);
+        _table = core.Table;
         if (core.Table != _usable || live != _live || linked != _linked || (uint)core.TableVersion != _version)
         {
             MembershipSlot? slot = Prepare(memberships, out byte number);
@@ -87,8 +90,6 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] me
             UpdateFactors();
             _factors.CopyTo(slot.Factors, 0);
             if (slot.Table.Usable != slot.Usable || slot.Usable == 0) slot.Table.Rebuild(slot.Usable);
-            // It lives, but what it was handed stays with it, or never arrived. One that leaves on its own goes on forwarding.
-            _cutOff |= _usable & ~slot.Usable & live & ~linked & ~(1ul << self);
             (_usable, _live, _linked, _version) = (slot.Usable, live, linked, slot.Version);
             foreach (Membership membership in memberships) membership.Posted(number);
             Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });

@@ -86,7 +86,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     public void Start()
     {
         _thread.Start();
-        ExitNotice.Leave(_lastBeat.AsSpan(0, _lastBeatLength), [.. _settings.Peers.Select(peer => (peer.Address, BeatPort))]);
+        ExitNotice.Leave(_lastBeat.AsSpan(0, _lastBeatLength), (_settings.SyncAddress, 0), [.. _settings.Peers.Select(peer => (peer.Address, BeatPort))]);
     }
 
     /// <summary>The paths are warm and the backends known.</summary>

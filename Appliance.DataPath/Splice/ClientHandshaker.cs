@@ -11,7 +11,7 @@ namespace Appliance.DataPath.Splice;
 /// </summary>
 public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, CookieKeys cookies, BackendConnector backends)
 {
-    private const long EarlyAckAfterNs = 20_000_000, OfferAgainNs = 200_000_000, HeadTimeoutNs = 30_000_000_000, ClosingNs = 5_000_000_000;
+    private const long EarlyAckAfterNs = 20_000_000, OfferAgainNs = 200_000_000, DoubtAgainNs = 100_000_000, HeadTimeoutNs = 30_000_000_000, ClosingNs = 5_000_000_000;
     private const int EarlyAckSegments = 10;
     private const ulong Begun = 0xbe90_5717;
 
@@ -289,11 +289,17 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (offset < 0 || offset > HeadBuffers.Room) return DropReason.RstOutOfWindow;
         // Once request bytes have left, the splice carries resets.
         if (handshake.State == HandshakeState.Delivering) return DropReason.SegmentInvalid;
-        if (offset != handshake.Acked && offset != handshake.Ranges.Contiguous)
+        int held = handshake.Ranges.Contiguous;
+        bool exact = offset == handshake.Acked || offset == held || (handshake.FinAt == held && offset == held + 1);
+        if (!exact)
         {
-            // Anybody can guess a number in the window: whoever means it says it again by the number that we ask with (RFC 5961 3.2).
+            // Anybody can guess a number in the window: whoever means it says it again by the number that we ask with (RFC 5961 3.2, 7).
             host.Statistics[Counter.ResetsDoubted]++;
-            Acknowledge(handshake, handshake.Acked);
+            if (host.Now - handshake.DoubtedAt >= DoubtAgainNs)
+            {
+                handshake.DoubtedAt = host.Now;
+                Acknowledge(handshake, handshake.Acked);
+            }
             return DropReason.RstOutOfWindow;
         }
         backends.Abandon(handshake);

@@ -105,6 +105,9 @@ public sealed class Handshake(int index)
     /// <summary>When bytes were last offered, ns.</summary>
     public long OfferedAt;
 
+    /// <summary>When its client was last asked whether it meant a RST, ns.</summary>
+    public long DoubtedAt;
+
     /// <summary>Set if the state was re-created, not started by a SYN that this box answered.</summary>
     public bool TakenOver;
 
@@ -179,6 +182,6 @@ public sealed class Handshake(int index)
         Acked = Confirmed = Offered = Attempt = Tries = Prefix = 0;
         RecordId = IdOf(key, a, b);
         Created = LastProgress = now;
-        Deadline = Next = OfferedAt = 0;
+        Deadline = Next = OfferedAt = DoubtedAt = 0;
     }
 }

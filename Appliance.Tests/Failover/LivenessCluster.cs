@@ -1,4 +1,5 @@
 using Appliance.Control.Failover;
+using Appliance.Control.Runtime;
 using Appliance.Control.Sealing;
 
 namespace Appliance.Tests.Failover;
@@ -131,8 +132,12 @@ internal sealed class LivenessNode : IBeatOutput
 
     public int Count(LivenessEventKind kind) => Events.Count(e => e.Event.Kind == kind);
 
+    /// <summary>Takes the reports in this node's stead, if there is one.</summary>
+    public LivenessBridge? Bridge { get; set; }
+
     private void Collect(long now)
     {
+        Bridge?.Pump();
         while (Core.TryTake(out LivenessEvent e)) Events.Add((now, e));
     }
 }

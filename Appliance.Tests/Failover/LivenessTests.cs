@@ -74,8 +74,8 @@ public sealed class LivenessTests
         wrong[^1] ^= 1;
         Assert.That(survivor.Receive(Links.Sync, wrong, cluster.Now), Is.Not.EqualTo(RejectReason.None));
         Assert.That(cluster.Nodes[1].Core.Receive(Links.Sync, last.AsSpan(0, length), cluster.Now), Is.EqualTo(RejectReason.None));
+        cluster.Run(2 * Ms);
         Assert.That(cluster.Nodes[1].Core.Alive, Is.EqualTo(1UL));
-        cluster.Run(1 * Ms);
         Assert.That(cluster.Nodes[1].Events.Last(e => e.Event.Kind == LivenessEventKind.NodeDied).Event.Cause, Is.EqualTo(DeathCause.Supervisor));
         cluster.Run(100 * Ms);
         Assert.That(cluster.Nodes[1].Core.Alive, Is.EqualTo(1UL), "what it had sent before does not wake it");

@@ -95,6 +95,25 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
         }
     }
 
+    [TestCase(-50, true)]
+    [TestCase(1, true)]
+    [TestCase(150, true)]
+    [TestCase(400, false)]
+    public void What_a_dead_box_said_is_passed_on_also_if_its_death_overtook_it(int comesAfterMs, bool passedOn)
+    {
+        (SpliceEvent record, _, _) = Elsewhere(new BoxOptions());
+        using BoxHarness box = new(new BoxOptions { Nodes = 3 });
+        box.Advance(25);
+        if (comesAfterMs < 0) box.Tell(Import(record) with { Node = 1 });
+        box.Post(usable: 5, live: 5);
+        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1 });
+        box.Advance(Math.Max(1, comesAfterMs));
+        if (comesAfterMs > 0) box.Tell(Import(record) with { Node = 1 });
+        box.Advance(5);
+        SpliceEvent[] told = [.. box.Events().Where(e => e.Kind == SpliceEventKind.Changed && e.Record.Id == record.Record.Id)];
+        Assert.That(told, Has.Length.EqualTo(passedOn ? 1 : 0));
+    }
+
     [Test]
     public void Owned_bytes_of_a_dead_owner_are_delivered_by_the_next()
     {

@@ -26,7 +26,7 @@ public sealed class ExitNoticeTests
         holder.Start();
         Assert.That(supervisor.WaitUntilHeld(), Is.True);
         Assert.That(supervisor.Notice.SequenceEqual("last"u8), Is.True);
-        Assert.That(supervisor.Receivers(), Is.EqualTo(new[] { IPEndPoint.Parse("10.255.0.1:7947"), IPEndPoint.Parse("[fd00::5]:1") }));
+        Assert.That(supervisor.Addresses(), Is.EqualTo(new[] { IPEndPoint.Parse("10.255.0.1:7947"), IPEndPoint.Parse("[fd00::5]:1") }));
         // A thread that ends with a robust mutex is, to it, a process that was killed.
         end.Set();
         Assert.That(supervisor.WaitForEnd(), Is.True);
@@ -40,7 +40,7 @@ public sealed class ExitNoticeTests
         file.Dispose();
         page.GiveUp();
         Assert.That(page.WaitUntilHeld(), Is.False);
-        Assert.That(page.Receivers(), Is.Empty);
+        Assert.That(page.Addresses(), Is.Empty);
     }
 
     [Test]
@@ -49,7 +49,7 @@ public sealed class ExitNoticeTests
         using ExitNoticeNative page = ExitNoticeNative.Create(out SafeFileHandle file);
         file.Dispose();
         Assert.Throws<ArgumentOutOfRangeException>(() => page.Write(new byte[ExitNoticeNative.MaxNotice + 1], []));
-        Assert.Throws<ArgumentOutOfRangeException>(() => page.Write([], new (IpAddr, int)[65]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => page.Write([], new (IpAddr, int)[ExitNoticeNative.MaxAddresses + 1]));
     }
 
     private static IpAddr Ip(string text) => IpAddr.TryParse(text, out IpAddr address) ? address : throw new ArgumentException(text);

@@ -276,7 +276,7 @@ internal sealed class BoxNode : SimNode, IClusterWire
         var events = new SpscQueue<SpliceEvent>(1024);
         var fromReplication = new SpscQueue<SpliceCommand>(1024);
         Box = new Box(config, _memory, _ports, _membership, events, World.Now, WallMs);
-        Worker = new Worker(Box, _ports, [_fromLiveness, fromReplication]);
+        Worker = new Worker(Box, _ports, [fromReplication, _fromLiveness]);
         _cluster = names.Length == 1 ? null : new BoxCluster(
             _plan, Worker, _membership, events, fromReplication, _fromLiveness, this, SimRandom.For(World.Seed, 1000 + (ulong)(Number * 100) + (ulong)_life++), World.Now, () => Cycle(World.Now));
         _isMember = false;

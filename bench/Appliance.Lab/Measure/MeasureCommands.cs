@@ -95,7 +95,7 @@ internal static class MeasureCommands
         var async = Count("--async", plan.Async, "runs under async");
         var haproxy = Count("--haproxy", plan.Haproxy, "runs with HAProxy");
         var resume = new Option<string>("--resume") { DefaultValueFactory = _ => plan.File, Description = "file of results, one JSON line a run; what it holds is not run again" };
-        var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these, one after the other: " + string.Join(", ", Enum.GetNames<KillFault>()) };
+        var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these, one after the other: " + string.Join(", ", Enum.GetNames<KillFault>().Except([nameof(KillFault.Standby)])) };
         var proxies = Count("--proxies", 0, "only clusters with so many; 0: all");
         var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies };
         command.SetAction(async (r, cancel) =>

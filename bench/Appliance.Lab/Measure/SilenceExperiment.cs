@@ -21,7 +21,7 @@ public sealed record SilencePlan(string File)
 
     public string Share { get; init; } = "by flow";
 
-    public IReadOnlyList<KillFault> Faults { get; init; } = [KillFault.Engine, KillFault.Box, KillFault.Stop, KillFault.LinkDown, KillFault.Manager];
+    public IReadOnlyList<KillFault> Faults { get; init; } = [KillFault.Engine, KillFault.Standby, KillFault.Box, KillFault.Stop, KillFault.LinkDown, KillFault.Manager];
 }
 
 /// <summary>
