@@ -232,7 +232,7 @@ public sealed class Box : ISpliceHost, IDisposable
                 Sharer.Replay(command.Node, (long)command.Ticket);
                 break;
             case SpliceCommandKind.NodeCutOff:
-                Sharer.Replay(command.Node, (long)command.Ticket);
+                Sharer.Replay(command.Node, (long)command.Ticket, lives: true);
                 break;
             case SpliceCommandKind.Drain:
                 IsDraining = true;

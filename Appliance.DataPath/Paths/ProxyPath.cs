@@ -354,8 +354,8 @@ public sealed class ProxyPath(Box box) : IDisposable
     {
         bool closed = record.State >= SpliceState.TimeWait;
         if (!closed && (entry.Direction == FlowDirection.ToClient || (entry.Doubts | ReverseOf(entry).Doubts) == 0)) return false;
-        // While it lives, a handshake of its own may stand beside it: a peer's bytes, or ours that still have to be delivered.
-        if (box.Handshakes.Find(key) is { } handshake && (closed || handshake.A.Value != record.A || handshake.B.Value != record.B)) return true;
+        // A handshake of its own may stand beside it: a peer's bytes, which outlive it for a while, or ours that still have to be delivered.
+        if (box.Handshakes.Find(key) is { } handshake && (handshake.A.Value != record.A || handshake.B.Value != record.B)) return true;
         if (tcp.Has(TcpFlags.Rst)) return false;
         if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.

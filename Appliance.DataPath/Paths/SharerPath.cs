@@ -66,15 +66,16 @@ public sealed class SharerPath : IDisposable
     }
 
     /// <summary>
-    /// A proxy died or is not reached any more: what it was handed since it was last sound for sure (<paramref name="soundUntil"/>, ns), and at
-    /// least in the detection bound, runs again, in order, through the survivors.
+    /// A proxy died, or lives but is cut off: what it was handed since it was last sound for sure (<paramref name="soundUntil"/>, ns), and at
+    /// least in the detection bound, runs again, in order, through the survivors. Of one that <paramref name="lives"/> only what belongs to a splice:
+    /// the handshakes that it has begun are its own, and a second one of the same client would join it twice.
     /// </summary>
-    public void Replay(byte node, long soundUntil)
+    public void Replay(byte node, long soundUntil, bool lives = false)
     {
         long bound = Math.Max(_box.Config.DetectionNs, MinHoldNs);
         long hold = Math.Clamp(_box.Now - soundUntil, bound, MaxBounds * bound) + MinHoldNs;
-        Replay(LinkRole.External, node, hold);
-        Replay(LinkRole.Internal, node, hold);
+        Replay(LinkRole.External, node, hold, lives);
+        Replay(LinkRole.Internal, node, hold, lives);
     }
 
     /// <inheritdoc/>
@@ -83,7 +84,7 @@ public sealed class SharerPath : IDisposable
         foreach (ReplayRing? ring in _rings) ring?.Dispose();
     }
 
-    private void Replay(LinkRole role, byte node, long hold)
+    private void Replay(LinkRole role, byte node, long hold, bool lives)
     {
         ReplayRing? ring = _rings[node * 2 + (int)role];
         if (ring is null) return;
@@ -92,6 +93,7 @@ public sealed class SharerPath : IDisposable
         {
             if (!Packet.TryParse(kept.Bytes, out Packet packet, out _)) continue;
             FlowKey key = packet.IsTcp ? FlowKey.Of(packet) : default;
+            if (lives && _box.Splices.Find(key) < 0) continue;
             ulong hash = role == LinkRole.External ? _box.OwnerHash(key.Source, key.SourcePort) : _box.OwnerHash(key.Destination, key.DestinationPort);
             byte survivor = Lookup(hash);
             if (survivor == NodeIds.None) return;

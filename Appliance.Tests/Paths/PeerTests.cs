@@ -224,6 +224,42 @@ public sealed class PeerTests(int workers, bool astray) : BoxTests(workers, astr
         return (offered, client);
     }
 
+    [Test]
+    public void A_peers_bytes_that_outlive_the_connection_hold_up_no_FIN_of_it()
+    {
+        using BoxHarness other = new(Two), box = new(Two);
+        ClientEnd client = OwnClient(other);
+        client.Connect();
+        client.Say("GET / HTTP/1.1\r\n");
+        other.Advance(25);
+        SpliceEvent offered = Single(other, SpliceEventKind.OwnedBytes);
+        Confirm(other, offered);
+        client.ExpectAck(17);
+        client.Say("Host: a\r\n\r\n");
+        ServerEnd server = other.Accept();
+        SpliceEvent record = Single(other, SpliceEventKind.Changed);
+        Confirm(other, record);
+        server.Received = client.Next;
+        box.Advance(25);
+        box.Tell(Import(record));
+        offered.Bytes = MemoryNative.AddressOf(Pinned);
+        box.Tell(Owned(offered));
+        Assert.That(box.Box.Handshakes.Count, Is.EqualTo(1));
+        client.Through(box);
+        server.Through(box);
+        server.Fin();
+        client.Received++;
+        client.Fin();
+        server.Received++;
+        server.Ack();
+        box.ToServer.Clear();
+        box.ToClient.Clear();
+        box.Advance(200);
+        // The last acknowledgment was lost.
+        client.Send(client.Next - 1, "", TcpFlags.Ack | TcpFlags.Fin);
+        server.Expect(client.Next - 1, "", server.Next, TcpFlags.Ack | TcpFlags.Fin);
+    }
+
     private static readonly byte[] Pinned = PinnedLine();
 
     private static byte[] PinnedLine()

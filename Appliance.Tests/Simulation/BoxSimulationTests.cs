@@ -71,7 +71,7 @@ public class BoxSimulationTests
     }
 
     // Two boxes that cannot hear each other, one of which was away, may both join a client to the same server (docs/limits.md).
-    private const int ConnectionsPerNeedless = 4000, ConnectionsPerSeed = 20;
+    private const int ConnectionsPerNeedless = 20_000, ConnectionsPerSeed = 20;
 
     private static readonly (ShareMode Share, bool Acked)[] Variants = [(ShareMode.ByFlow, true), (ShareMode.ByFlow, false), (ShareMode.ByPacket, true), (ShareMode.ByPacket, false)];
 
