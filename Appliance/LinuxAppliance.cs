@@ -67,6 +67,7 @@ internal sealed class LinuxAppliance : IAppliance
             return Fail(request.Terminal, $"'{sync.Name}' is the sync link: it belongs to the host, and no frame of it comes to the data path");
         KeyFileResult? key = request.Configuration.KeyFile is { } file ? ClusterKeyFile.Read(file) : null;
         if (key?.Error is { } unusable) request.Terminal.Error.WriteLine($"appliance: {unusable}; a fixed key is used, so cookies of the captures are not recognised");
+        if (key is null) request.Terminal.Error.WriteLine("appliance: the configuration names no key file, and a running box without one makes a key of its own: cookies of the captures are not recognised, so what they begin is dropped");
         try
         {
             using ReplayRun replay = new(request.Compiled, key?.Key?.Current ?? new byte[ClusterKey.Length], request.Inputs, request.OutputDirectory);

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.RegularExpressions;
 
 namespace Appliance.Control.Model;
 
@@ -6,7 +7,7 @@ namespace Appliance.Control.Model;
 /// One kind of statement: its syntax, its help, and what it does to the configuration that is
 /// being built. Parser, help, completion and docs/language.md all read this and nothing else.
 /// </summary>
-public sealed record Statement
+public sealed partial record Statement
 {
     internal Statement(string syntax, string summary, string example, Action<BoundStatement, ConfigurationBuilder> apply)
     {
@@ -49,6 +50,10 @@ public sealed record Statement
 
     internal Action<BoundStatement, ConfigurationBuilder> Apply { get; }
 
+    // What stands in brackets behind the mark: one word or several.
+    [GeneratedRegex(@" ?\[~[^\]]*\]", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
+    private static partial Regex NotYet();
+
     private static string Available(string syntax) =>
-        string.Join(' ', syntax.Split(' ').Where(w => !w.StartsWith("[~", StringComparison.Ordinal)).Select(w => string.Join('|', w.Split('|').Where(x => x.Length == 0 || x[0] != '~'))));
+        string.Join(' ', NotYet().Replace(syntax, "").Split(' ').Select(w => string.Join('|', w.Split('|').Where(x => x.Length == 0 || x[0] != '~'))));
 }

@@ -23,6 +23,8 @@ public sealed class ApplianceCluster(LabNetwork lab, string rate) : IDemoCluster
 
     public void Start() => _appliances.StartBoxes();
 
+    public void End() => _appliances.StopBoxes();
+
     public string KillProxy()
     {
         ProcessFaults.KillBox(_appliances.Boxes[1].Host);

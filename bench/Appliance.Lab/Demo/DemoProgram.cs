@@ -28,6 +28,7 @@ internal static class DemoProgram
                 result = await new DemoScenario(cluster, plan, new PlainScreen(Console.Out)).Run().ConfigureAwait(false);
             }
             PrintTable(result, terminal);
+            cluster.End();
         }
         if (document is not null)
         {

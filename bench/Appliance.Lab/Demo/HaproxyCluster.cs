@@ -28,6 +28,11 @@ public sealed class HaproxyCluster : IDemoCluster
         // The topology has started them.
     }
 
+    public void End()
+    {
+        // They keep nothing.
+    }
+
     public string KillProxy()
     {
         ProcessFaults.KillBox(Proxies[0]);

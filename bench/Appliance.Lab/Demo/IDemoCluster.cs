@@ -19,6 +19,9 @@ public interface IDemoCluster
     /// <summary>Starts whatever runs in the boxes and waits until the service answers.</summary>
     void Start();
 
+    /// <summary>Asks what runs in the boxes to leave; the lab ends what does not.</summary>
+    void End();
+
     /// <summary>kill -9 of the first proxy; what was done, in words.</summary>
     string KillProxy();
 

@@ -16,6 +16,8 @@ public sealed class ApplianceLab : IAsyncDisposable
     /// <summary>How long a condition may take to become true.</summary>
     public static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
 
+    private static readonly TimeSpan LeaveLimit = TimeSpan.FromSeconds(3);
+
     private ApplianceLab(ClusterTopology topology, ApplianceOptions options)
     {
         Topology = topology;
@@ -111,12 +113,24 @@ public sealed class ApplianceLab : IAsyncDisposable
         }
     }
 
-    public ValueTask DisposeAsync()
+    /// <summary>Asks all boxes to leave. What has not ended then is killed with the lab, and leaves its files in memory to the next.</summary>
+    public void StopBoxes()
     {
-        foreach (var box in Boxes.Where(b => b.Process is { HasExited: false }))
+        var running = Boxes.Where(b => b.Process is { HasExited: false }).ToList();
+        foreach (var box in running)
         {
             ProcessFaults.ContinueAll(box.Host);
+            box.Process!.Signal(LabNative.SigTerm);
         }
+        foreach (var box in running)
+        {
+            box.Process!.WaitForExit(LeaveLimit);
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        StopBoxes();
         return Topology.Lab.DisposeAsync();
     }
 
