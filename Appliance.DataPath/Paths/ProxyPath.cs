@@ -255,7 +255,7 @@ public sealed class ProxyPath(Box box) : IDisposable
             DestinationPort = record.RealPort,
             Seq = new TcpSeq(record.C) + 1u,
             // As the client last said: an older acknowledgment with a newer window would move the right edge back.
-            Ack = SpliceTable.AcknowledgedBy(client, box.Splices.Entry(record.ToClient)),
+            Ack = new TcpSeq(client.AckSeen) + client.AckDelta,
             Flags = TcpFlags.Ack,
             Window = (ushort)Math.Min(Progress.Window(client) >> ((record.Options & SpliceOptions.ScaleServer) != SpliceOptions.None ? record.ScaleOursServer : 0), ushort.MaxValue),
             HasTimestamps = (record.Options & SpliceOptions.Timestamps) != SpliceOptions.None,

@@ -214,13 +214,8 @@ public sealed class SpliceJoiner(ISpliceHost host, HandshakeTable table, SpliceT
         host.Send(FlowDirection.ToServer, ref spec, table.Buffers.WithPrefix(handshake.Buffer, handshake.Prefix, bytes - handshake.Prefix), mss);
     }
 
-    // What the client has acknowledged of the server's bytes, in S space. Of a server that this box has not heard nothing is said: a peer may
-    // have told of a corrupted acknowledgment, and an old one harms nobody.
-    private TcpSeq AckedByClient(in SpliceRecord record)
-    {
-        ref RewriteEntry server = ref splices.Entry(record.ToClient);
-        return server.Seen == 0 ? new TcpSeq(record.D) + 1u : SpliceTable.AcknowledgedBy(splices.Entry(record.ToServer), server);
-    }
+    // What the client has acknowledged of the server's bytes, in S space.
+    private TcpSeq AckedByClient(in SpliceRecord record) => new TcpSeq(splices.Entry(record.ToServer).AckSeen) - record.Y;
 
     private SpliceRecord BuildRecord(Handshake handshake, in BackendTerms terms)
     {
