@@ -89,8 +89,10 @@ public sealed class PeerNews(Box box)
     private void Repeat(in Word word)
     {
         int index = box.Splices.FindRecord(word.Id);
-        if (index >= 0)
+        // What is passed on is the record as it stands: all that was said of it until now goes with it.
+        if (index >= 0 && box.Splices.Record(index).Repeated <= word.At)
         {
+            box.Splices.Record(index).Repeated = box.Now;
             box.Publish(new SpliceEvent { Kind = SpliceEventKind.Changed, Record = box.Splices.Record(index), Progress = box.Splices.ProgressOf(index) });
             box.Statistics[Counter.NewsRepeated]++;
         }

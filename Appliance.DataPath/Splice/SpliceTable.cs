@@ -141,7 +141,7 @@ public sealed class SpliceTable
         slot.ToServer = forwardIndex;
         slot.ToClient = backwardIndex;
         slot.Created = slot.Gossiped = slot.Heard = now;
-        slot.Deadline = 0;
+        slot.Deadline = slot.Repeated = 0;
         _records.Publish(index);
         _byId[record.Id] = index;
         _hops?.AddUser(nextHopToServer);

@@ -131,6 +131,9 @@ public struct SpliceRecord
     /// <summary>Local: when a peer last said that the connection moved, ns.</summary>
     public long Heard;
 
+    /// <summary>Local: when what a peer had said of it was last passed on to the others, ns.</summary>
+    public long Repeated;
+
     /// <summary>True if both join the same two halves: boxes that did not hear of each other may have joined a client to two backends.</summary>
     public readonly bool IsSameJoin(in SpliceRecord other) =>
         Id == other.Id && C == other.C && D == other.D && RealPort == other.RealPort && SourcePort == other.SourcePort && Real == other.Real && Source == other.Source;

@@ -115,6 +115,26 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
     }
 
     [Test]
+    public void What_a_dead_box_said_often_is_passed_on_once_and_again_when_it_said_more()
+    {
+        (SpliceEvent record, _, _) = Elsewhere(new BoxOptions());
+        using BoxHarness box = new(new BoxOptions { Nodes = 3 });
+        box.Tell(Import(record) with { Node = 1 });
+        for (int i = 0; i < 50; i++)
+        {
+            box.Tell(Import(record) with { Kind = SpliceCommandKind.Progress, Node = 1 });
+            box.Advance(10);
+        }
+        box.Post(usable: 5, live: 5);
+        box.Tell(new SpliceCommand { Kind = SpliceCommandKind.NodeDied, Node = 1 });
+        box.Advance(5);
+        Assert.That(box.Count(Counter.NewsRepeated), Is.EqualTo(1));
+        box.Tell(Import(record) with { Kind = SpliceCommandKind.Progress, Node = 1 });
+        box.Advance(5);
+        Assert.That(box.Count(Counter.NewsRepeated), Is.EqualTo(2));
+    }
+
+    [Test]
     public void Owned_bytes_of_a_dead_owner_are_delivered_by_the_next()
     {
         using BoxHarness owner = new(new BoxOptions { Nodes = 2 });

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using Appliance.Lab.Faults;
 using Appliance.Lab.Net;
 using Appliance.Lab.Topology;
@@ -12,6 +13,9 @@ namespace Appliance.Lab.Experiments;
 /// </summary>
 public sealed class KillExperiment : IKillCluster
 {
+    /// <summary>How long no transfer may move before it is looked at: more than a link is down, less than a client waits.</summary>
+    private static readonly TimeSpan Standstill = TimeSpan.FromSeconds(8);
+
     private readonly KillOptions _options;
     private readonly CongestionControl _allowed;
     private int _runs;
@@ -50,6 +54,7 @@ public sealed class KillExperiment : IKillCluster
         string[] addresses = [.. (_options.Ipv6 ? (bool[])[false, true] : [false]).Select(ipv6 => Lab.Topology.ServiceAddress(ipv6: ipv6))];
         using var load = new KillLoad(Lab.Topology, _options, addresses, ++_runs, plan);
         await load.Go().ConfigureAwait(false);
+        using var evidence = new StandstillEvidence(Lab, () => load.InFlight, () => load.Moved, Standstill, string.Create(CultureInfo.InvariantCulture, $"{fault}-{seed}"));
         var clock = Stopwatch.StartNew();
         int inFlight = 0;
         double usableAgain = 0;
@@ -66,6 +71,7 @@ public sealed class KillExperiment : IKillCluster
             UsableAgainMs = usableAgain,
             Seconds = clock.Elapsed.TotalSeconds,
             Replayed = Lab.Counter("replayed") - replayedBefore,
+            Evidence = evidence.Directory,
         };
         Heal(fault, victim);
         return result;

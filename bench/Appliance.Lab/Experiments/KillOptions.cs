@@ -149,5 +149,8 @@ public sealed record KillResult
 
     public double Seconds { get; init; }
 
+    /// <summary>Directory with what was seen of transfers that stood still; null when none did.</summary>
+    public string? Evidence { get; init; }
+
     public Dictionary<string, int> Errors { get; init; } = [];
 }

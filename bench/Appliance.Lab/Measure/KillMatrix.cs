@@ -20,6 +20,9 @@ public sealed record KillMatrixPlan(string File)
     /// <summary>Only clusters of so many proxies; 0: all.</summary>
     public int Proxies { get; init; }
 
+    /// <summary>Only clusters that share so ("by flow", "by packet 40"); null: all.</summary>
+    public string? Share { get; init; }
+
     internal IEnumerable<(string Kind, int Runs)> Kinds => [("acked", Acked), ("async", Async), (HaproxyKill.Name, Haproxy)];
 }
 
@@ -66,7 +69,7 @@ public sealed class KillMatrix(KillMatrixPlan plan, Action<string> log)
                     var result = await cluster.Run(faults[n % faults.Count], seed: n + 1).ConfigureAwait(false);
                     results.Add(result);
                     await File.AppendAllTextAsync(plan.File, JsonSerializer.Serialize(result, Lines) + "\n", cancel).ConfigureAwait(false);
-                    log(string.Create(CultureInfo.InvariantCulture, $"{kind} {n + 1} of {runs}: {result.Fault} at {result.At:F2} s, {result.InFlight} transfers in flight, {result.Seconds:F0} s: broken {result.Broken}, differing {result.MismatchedBytes}, stall p50 {result.StallP50Ms:F1} p99 {result.StallP99Ms:F1} ms, usable again {result.UsableAgainMs:F0} ms"));
+                    log(string.Create(CultureInfo.InvariantCulture, $"{kind} {n + 1} of {runs}: {result.Fault} at {result.At:F2} s, {result.InFlight} transfers in flight, {result.Seconds:F0} s: broken {result.Broken}, differing {result.MismatchedBytes}, stall p50 {result.StallP50Ms:F1} p99 {result.StallP99Ms:F1} ms, usable again {result.UsableAgainMs:F0} ms{(result.Evidence is null ? "" : $", stood still: {result.Evidence}")}"));
                 }
                 while (Done(kind) < runs && Done(kind) % RunsPerCluster != 0);
             }
@@ -74,10 +77,16 @@ public sealed class KillMatrix(KillMatrixPlan plan, Action<string> log)
         return results;
     }
 
+    /// <summary>Whether any cluster of the matrix has so many proxies (0: any number) and shares so (null: any way).</summary>
+    public static bool Has(int proxies, string? share) => Choice(proxies, share).Any();
+
+    private static IEnumerable<(int Proxies, string Share)> Choice(int proxies, string? share) =>
+        Clusters.Where(c => (proxies == 0 || c.Proxies == proxies) && (share ?? c.Share) == c.Share);
+
     private IKillCluster Start(string kind, int number, out IReadOnlyList<KillFault> faults)
     {
         bool haproxy = kind == HaproxyKill.Name;
-        var choice = Clusters.Where(c => (plan.Proxies == 0 || c.Proxies == plan.Proxies) && (!haproxy || c.Proxies > 1)).ToList();
+        var choice = Choice(plan.Proxies, plan.Share).Where(c => !haproxy || c.Proxies > 1).ToList();
         var (proxies, share) = choice[number % choice.Count];
         faults = plan.Faults.Count > 0 ? plan.Faults : haproxy ? Beside : proxies == 1 ? Alone : Many;
         log(string.Create(CultureInfo.InvariantCulture, $"cluster: {proxies} proxies, {(haproxy ? kind : $"{share}, {kind}")}"));

@@ -97,7 +97,15 @@ internal static class MeasureCommands
         var resume = new Option<string>("--resume") { DefaultValueFactory = _ => plan.File, Description = "file of results, one JSON line a run; what it holds is not run again" };
         var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these, one after the other: " + string.Join(", ", Enum.GetNames<KillFault>().Except([nameof(KillFault.Standby)])) };
         var proxies = Count("--proxies", 0, "only clusters with so many; 0: all");
-        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies };
+        var share = new Option<string?>("--share") { Description = "only clusters that share so: \"by flow\" or \"by packet 40\"" };
+        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies, share };
+        command.Validators.Add(r =>
+        {
+            if (!KillMatrix.Has(r.GetValue(proxies), r.GetValue(share)))
+            {
+                r.AddError("no cluster of the matrix has so many proxies and shares so");
+            }
+        });
         command.SetAction(async (r, cancel) =>
         {
             var machine = Machine.Observe();
@@ -108,6 +116,7 @@ internal static class MeasureCommands
                 Haproxy = r.GetValue(haproxy),
                 Faults = r.GetValue(faults) ?? [],
                 Proxies = r.GetValue(proxies),
+                Share = r.GetValue(share),
             };
             var results = await new KillMatrix(plan, Log).Run(cancel).ConfigureAwait(false);
             await Console.Out.WriteLineAsync(machine + "\n").ConfigureAwait(false);
