@@ -50,10 +50,11 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     public void OnQueryDone(Handshake handshake)
     {
         if (handshake.State != HandshakeState.AskingPeers) return;
-        int entry = splices.Find(handshake.ClientKey);
-        if (entry >= 0)
+        // By its own name: the tuple alone may still lead to an earlier connection of this client.
+        int record = splices.FindRecord(handshake.RecordId);
+        if (record >= 0)
         {
-            joiner.Adopt(handshake, splices.Entry(entry).Record);
+            joiner.Adopt(handshake, record);
             return;
         }
         handshake.StepStarted = host.Now;

@@ -95,6 +95,19 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
         }
     }
 
+    [Test]
+    public void An_earlier_connection_of_the_same_ports_is_no_answer([Values(SpliceState.TimeWait, SpliceState.Reset)] SpliceState left)
+    {
+        (SpliceEvent query, BoxHarness box) = AskedAfterDeath(new BoxOptions { Nodes = 2, Reals = 2 }, left);
+        using (box)
+        {
+            box.Tell(new SpliceCommand { Kind = SpliceCommandKind.QueryDone, Ticket = query.Ticket });
+            ServerEnd server = box.Accept();
+            server.Expect(1, ClientEnd.Request, 1);
+            Assert.That(box.Box.Splices.FindRecord(query.Record.Id), Is.Not.Negative);
+        }
+    }
+
     [TestCase(-50, true)]
     [TestCase(1, true)]
     [TestCase(150, true)]
@@ -219,10 +232,19 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
     }
 
     // This box owned the flow's cookie before nobody else did: its memory of the SYN is of another epoch.
-    private static (SpliceEvent Query, BoxHarness Box) AskedAfterDeath(BoxOptions options)
+    /// <summary>A box that has taken a handshake over and asks its peers, with the record of an earlier connection of the same ports in that state.</summary>
+    private static (SpliceEvent Query, BoxHarness Box) AskedAfterDeath(BoxOptions options, SpliceState left = SpliceState.Free)
     {
         BoxHarness box = new(options);
         ClientEnd client = box.Client(box.PortOwnedBy(0));
+        if (left != SpliceState.Free)
+        {
+            (SpliceEvent earlier, _, _) = Elsewhere(new BoxOptions());
+            SpliceCommand import = Import(earlier);
+            (import.Record.ClientPort, import.Record.SourcePort, import.Record.State) = (client.Port, client.Port, left);
+            (import.Record.Id, import.Record.A, import.Record.B) = (1, unchecked(client.Isn - 100_000_000), 1);
+            box.Tell(import);
+        }
         client.Syn();
         client.ExpectSynAck();
         box.Advance(10);

@@ -13,9 +13,6 @@ namespace Appliance.Lab.Experiments;
 /// </summary>
 public sealed class KillExperiment : IKillCluster
 {
-    /// <summary>How long no transfer may move before it is looked at: more than a link is down, less than a client waits.</summary>
-    private static readonly TimeSpan Standstill = TimeSpan.FromSeconds(8);
-
     private readonly KillOptions _options;
     private readonly CongestionControl _allowed;
     private int _runs;
@@ -54,7 +51,7 @@ public sealed class KillExperiment : IKillCluster
         string[] addresses = [.. (_options.Ipv6 ? (bool[])[false, true] : [false]).Select(ipv6 => Lab.Topology.ServiceAddress(ipv6: ipv6))];
         using var load = new KillLoad(Lab.Topology, _options, addresses, ++_runs, plan);
         await load.Go().ConfigureAwait(false);
-        using var evidence = new StandstillEvidence(Lab, () => load.InFlight, () => load.Moved, Standstill, string.Create(CultureInfo.InvariantCulture, $"{fault}-{seed}"));
+        using var evidence = new StandstillEvidence(Lab, string.Create(CultureInfo.InvariantCulture, $"{fault}-{seed}"), _options.Capture);
         var clock = Stopwatch.StartNew();
         int inFlight = 0;
         double usableAgain = 0;

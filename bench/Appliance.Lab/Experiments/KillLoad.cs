@@ -32,7 +32,6 @@ internal sealed class KillLoad : IDisposable
                 Bytes = options.Bytes,
                 PaceMbit = options.PaceMbit,
                 StallSeconds = options.StallSeconds,
-                Bins = true,
                 LimitSeconds = options.LimitSeconds,
                 Seed = (ulong)(1000 * (i + 1)),
             };
@@ -53,9 +52,6 @@ internal sealed class KillLoad : IDisposable
 
     /// <summary>Transfers that have not ended.</summary>
     public int InFlight => _options.Puts + _options.Gets - _runs.Sum(r => r.Connections.Count(c => c.Mode is "get" or "put"));
-
-    /// <summary>Bytes that the transfers moved so far.</summary>
-    public long Moved => _runs.Where(r => r.Mode != LoadMode.Requests).Sum(r => r.Bins.Sum(b => b.Bytes));
 
     /// <summary>Starts the requests, then the transfers.</summary>
     public async Task Go()

@@ -64,6 +64,9 @@ public sealed record KillOptions
     /// <summary>Whether half of all connections use IPv6.</summary>
     public bool Ipv6 { get; init; } = true;
 
+    /// <summary>Capture small frames on all links from the start of each run; kept only of runs in which a connection stands still.</summary>
+    public bool Capture { get; init; }
+
     /// <summary>Rate of each transfer, Mb/s: it says how long they take, so that they outlast the fault and leave the machine some time of its own.</summary>
     public double PaceMbit { get; init; } = 9;
 

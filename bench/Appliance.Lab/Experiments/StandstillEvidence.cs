@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using Appliance.Control.Runtime;
 using Appliance.Lab.Judges;
@@ -8,33 +7,38 @@ using Appliance.Lab.Topology;
 namespace Appliance.Lab.Experiments;
 
 /// <summary>
-/// Watches the transfers of a kill run and, when some have not moved for a while after the fault, keeps what explains it while the
-/// ends still try: both kernels' view of every open connection, what each box holds, and a capture on every link until the
-/// run ends. Writes nothing when all goes well.
+/// Watches the ends' TCPs during a kill run and, when one has retransmitted in vain for longer than any fault lasts, keeps what explains it
+/// while it still tries: both kernels' view of every connection, what each box holds, and a capture on every link until
+/// the run ends (or, if asked for, from its start, of small frames). Leaves nothing when all goes well.
 /// </summary>
 internal sealed class StandstillEvidence : IDisposable
 {
+    /// <summary>Retransmission timeouts in a row that count as in vain: 200 ms doubled five times are 6.2 s.</summary>
+    private const int Backoffs = 5;
+
+    private const string SmallFrames = "less 400";
+
     private static readonly TimeSpan Look = TimeSpan.FromSeconds(1);
 
     private readonly ApplianceLab _lab;
-    private readonly Func<long> _moved;
-    private readonly Func<int> _inFlight;
     private readonly string _directory;
     private readonly CancellationTokenSource _end = new();
-    private readonly Task _watch;
     private readonly List<Capture> _captures = [];
+    private readonly Task _watch;
 
     /// <summary>Starts watching.</summary>
     /// <param name="lab">Cluster of the run.</param>
-    /// <param name="inFlight">Transfers that have not ended.</param>
-    /// <param name="moved">Bytes that all transfers moved so far.</param>
-    /// <param name="still">How long nothing may move before evidence is taken.</param>
-    /// <param name="name">Part of the directory's name, below the system's temporary one.</param>
-    public StandstillEvidence(ApplianceLab lab, Func<int> inFlight, Func<long> moved, TimeSpan still, string name)
+    /// <param name="name">Name of the directory, below appliance-standstill in the system's temporary one.</param>
+    /// <param name="fromStart">Capture small frames from now on: it shows the beginning, and costs some of the machine.</param>
+    public StandstillEvidence(ApplianceLab lab, string name, bool fromStart)
     {
-        (_lab, _inFlight, _moved) = (lab, inFlight, moved);
+        _lab = lab;
         _directory = Path.Combine(Path.GetTempPath(), "appliance-standstill", name);
-        _watch = Watch(still);
+        if (fromStart)
+        {
+            Capture(SmallFrames);
+        }
+        _watch = Watch();
     }
 
     /// <summary>Where evidence was left; null when there was none to take.</summary>
@@ -45,32 +49,44 @@ internal sealed class StandstillEvidence : IDisposable
     {
         _end.Cancel();
         _watch.GetAwaiter().GetResult();
+        if (Directory is not null)
+        {
+            WriteBoxes("end");
+        }
         foreach (var capture in _captures)
         {
-            File.Copy(capture.Stop(), Path.Combine(_directory, Path.GetFileName(capture.Path)), overwrite: true);
+            string file = capture.Stop();
+            if (Directory is not null)
+            {
+                File.Copy(file, Path.Combine(_directory, Path.GetFileName(file)), overwrite: true);
+            }
         }
         _end.Dispose();
     }
 
-    private async Task Watch(TimeSpan still)
+    private async Task Watch()
     {
-        long last = -1;
-        var since = Stopwatch.StartNew();
         while (!_end.IsCancellationRequested)
         {
             await Task.Delay(Look, _end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            long now = _moved();
-            if (now != last || _inFlight() == 0)
-            {
-                last = now;
-                since.Restart();
-            }
-            else if (since.Elapsed > still)
+            if (Ends.Any(TriesInVain))
             {
                 await Task.Run(Take).ConfigureAwait(false);
                 return;
             }
         }
+    }
+
+    private static bool TriesInVain(Host host)
+    {
+        foreach (string word in host.TryRun("ss", "-tinH", "state", "established").Output.Split(' ', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (word.StartsWith("backoff:", StringComparison.Ordinal) && int.Parse(word.AsSpan(8), CultureInfo.InvariantCulture) >= Backoffs)
+            {
+                return true;
+            }
+        }
+        return false;
     }
 
     private void Take()
@@ -80,21 +96,31 @@ internal sealed class StandstillEvidence : IDisposable
         {
             Write(host.Name + ".ss", host.TryRun("ss", "-tinemo").Output);
         }
+        WriteBoxes("first");
+        if (_captures.Count == 0)
+        {
+            Capture(null);
+        }
+    }
+
+    private void WriteBoxes(string when)
+    {
         foreach (var box in _lab.Boxes)
         {
-            Write(box.Host.Name + ".log", box.Log);
-            Write(box.Host.Name + ".counters", string.Join('\n', box.Counters().Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Key}={c.Value}"))));
-            Write(box.Host.Name + ".peers", box.Show("peers")?.ToJsonString() ?? "no answer");
+            Write($"{box.Host.Name}-{when}.log", box.Log);
+            Write($"{box.Host.Name}-{when}.counters", string.Join('\n', box.Counters().Select(c => string.Create(CultureInfo.InvariantCulture, $"{c.Key}={c.Value}"))));
+            Write($"{box.Host.Name}-{when}.peers", box.Show("peers")?.ToJsonString() ?? "no answer");
+            Write($"{box.Host.Name}-{when}.splices", ShowClient.Ask(box.RunDirectory, new ShowQuery("splices", All: true)).Document?.ToJsonString() ?? "no answer");
         }
-        foreach (var box in _lab.Boxes)
-        {
-            Write(box.Host.Name + ".splices", ShowClient.Ask(box.RunDirectory, new ShowQuery("splices", All: true)).Document?.ToJsonString() ?? "no answer");
-        }
+    }
+
+    private void Capture(string? filter)
+    {
         foreach (var host in Ends.Concat(_lab.Topology.Boxes))
         {
-            foreach (var link in host.Links)
+            foreach (var link in host.Links.Where(l => l.Interface != "eth2"))
             {
-                _captures.Add(Capture.Start(host, link.Interface, $"{host.Name}-{link.Interface}"));
+                _captures.Add(Judges.Capture.Start(host, link.Interface, $"{host.Name}-{link.Interface}", filter: filter));
             }
         }
     }

@@ -23,6 +23,9 @@ public sealed record KillMatrixPlan(string File)
     /// <summary>Only clusters that share so ("by flow", "by packet 40"); null: all.</summary>
     public string? Share { get; init; }
 
+    /// <summary>See <see cref="KillOptions.Capture"/>.</summary>
+    public bool Capture { get; init; }
+
     internal IEnumerable<(string Kind, int Runs)> Kinds => [("acked", Acked), ("async", Async), (HaproxyKill.Name, Haproxy)];
 }
 
@@ -90,7 +93,7 @@ public sealed class KillMatrix(KillMatrixPlan plan, Action<string> log)
         var (proxies, share) = choice[number % choice.Count];
         faults = plan.Faults.Count > 0 ? plan.Faults : haproxy ? Beside : proxies == 1 ? Alone : Many;
         log(string.Create(CultureInfo.InvariantCulture, $"cluster: {proxies} proxies, {(haproxy ? kind : $"{share}, {kind}")}"));
-        var options = new KillOptions { Proxies = proxies, Share = haproxy ? "-" : share, Durability = kind };
+        var options = new KillOptions { Proxies = proxies, Share = haproxy ? "-" : share, Durability = kind, Capture = plan.Capture };
         return haproxy ? HaproxyKill.Start(options) : KillExperiment.Start(options);
     }
 

@@ -98,7 +98,8 @@ internal static class MeasureCommands
         var faults = new Option<KillFault[]>("--faults") { AllowMultipleArgumentsPerToken = true, Description = "only these, one after the other: " + string.Join(", ", Enum.GetNames<KillFault>().Except([nameof(KillFault.Standby)])) };
         var proxies = Count("--proxies", 0, "only clusters with so many; 0: all");
         var share = new Option<string?>("--share") { Description = "only clusters that share so: \"by flow\" or \"by packet 40\"" };
-        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies, share };
+        var capture = new Option<bool>("--capture") { Description = "capture small frames on all links, and keep them of runs in which a connection stands still" };
+        var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies, share, capture };
         command.Validators.Add(r =>
         {
             if (!KillMatrix.Has(r.GetValue(proxies), r.GetValue(share)))
@@ -117,6 +118,7 @@ internal static class MeasureCommands
                 Faults = r.GetValue(faults) ?? [],
                 Proxies = r.GetValue(proxies),
                 Share = r.GetValue(share),
+                Capture = r.GetValue(capture),
             };
             var results = await new KillMatrix(plan, Log).Run(cancel).ConfigureAwait(false);
             await Console.Out.WriteLineAsync(machine + "\n").ConfigureAwait(false);
