@@ -112,9 +112,11 @@ public sealed class ProxyPath(Box box) : IDisposable
         {
             // Our cookie comes back: the client has begun another one, and did take the RST that was doubted.
             if (record.State < SpliceState.TimeWait && box.Client.HoldsCookie(packet)) box.Closes.OnAbandoned(index);
-            // The tuple is being used again: the old record is in nobody's way.
+            // The tuple is being used again: the old record is in nobody's way. What has ended takes nothing that is not its own: its server would
+            // answer a stranger with a RST, and the client's new connection would pay for it.
+            bool ended = record.State >= SpliceState.TimeWait;
             DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
-            if (anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
+            if (ended || anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
         if (record.State == SpliceState.TimeWait && IsOvertaken(tcp, record)) return DropReason.OvertakenByClose;
         if (tcp.Has(TcpFlags.Syn) && !fromClient) return AnswerSynAck(record, tcp);
@@ -356,7 +358,7 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (!closed && (entry.Direction == FlowDirection.ToClient || (entry.Doubts | ReverseOf(entry).Doubts) == 0)) return false;
         // A handshake of its own may stand beside it: a peer's bytes, which outlive it for a while, or ours that still have to be delivered.
         if (box.Handshakes.Find(key) is { } handshake && (handshake.A.Value != record.A || handshake.B.Value != record.B)) return true;
-        if (tcp.Has(TcpFlags.Rst)) return false;
+        if (tcp.Has(TcpFlags.Rst)) return closed && !IsNear(tcp.Seq, entry.SeqNext, above: 1);
         if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.
         if (tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;

@@ -82,6 +82,8 @@ internal static class BoxScenarios
         int entry = splices.Find(key);
         if (entry < 0) return box.Box.Handshakes.Find(key) is { Acked: > 0 } ? Knowledge.Bytes : Knowledge.None;
         ref SpliceRecord record = ref splices.Record(splices.Entry(entry).Record);
+        // Of an earlier connection of these ports.
+        if (client.Tcp is { } tcp && tcp.Iss.Value != record.A) return Knowledge.None;
         return new TcpSeq(splices.Entry(record.ToClient).SeqNext) > new TcpSeq(record.D) + 1u ? Knowledge.Answered : Knowledge.Record;
     }
 
@@ -94,6 +96,46 @@ internal static class BoxScenarios
         var plan = new BoxPlan { Roles = roles, Services = DrawServices(scenario, share, acked), BeatNs = random.Below(8) == 0 ? 5 * SimWorld.Millisecond : random.Between(20, 50) * SimWorld.Millisecond };
         for (int i = 0; i < proxies; i++) scenario.AddBox(new BoxNode(scenario, i, plan));
         scenario.AddSpared(new BoxNode(scenario, proxies, plan));
+        LeaveEarlierConnections(scenario);
+    }
+
+    // Every third client has used its ports before: every box still holds the record of that connection, which has ended.
+    private static void LeaveEarlierConnections(Scenario scenario)
+    {
+        SimRandom random = SimRandom.For(scenario.World.Seed, 7);
+        foreach (ClientApp client in scenario.Clients.Where((_, i) => i % 3 == 0))
+        {
+            bool v6 = client.Plan.IsV6;
+            (IpAddr address, ushort port) = scenario.Addresses.Client(client.Plan);
+            IpAddr service = scenario.Addresses.Service(v6);
+            uint a = (uint)random.Next(), b = (uint)random.Next(), d = (uint)random.Next();
+            FlowKey key = new(address, service, port, scenario.Addresses.ServicePort, Packet.ProtocolTcp);
+            SpliceCommand ended = new() { Kind = SpliceCommandKind.Import };
+            ended.Record = new SpliceRecord
+            {
+                Id = Handshake.IdOf(key, new TcpSeq(a), new TcpSeq(b)),
+                Version = 3,
+                State = SpliceState.TimeWait,
+                Client = address,
+                Virtual = service,
+                Source = address,
+                Real = scenario.Addresses.Server(random.Below(scenario.Servers.Count), v6),
+                ClientPort = port,
+                VirtualPort = scenario.Addresses.ServicePort,
+                SourcePort = port,
+                RealPort = scenario.Addresses.ServicePort,
+                Service = v6 ? 2u : 1u,
+                A = a,
+                B = b,
+                C = a,
+                D = d,
+                Y = b - d,
+                AckFloor = a + 1,
+            };
+            ended.Progress.ToServer = new DirectionProgress { Seen = 1, SeqNext = a + 500, AckSeen = b + 5000, FinSeen = 1, FinSeq = a + 499 };
+            ended.Progress.ToClient = new DirectionProgress { Seen = 1, SeqNext = d + 5000, AckSeen = a + 500, FinSeen = 1, FinSeq = d + 4999 };
+            foreach (BoxNode box in scenario.Boxes.Concat(scenario.Spared).OfType<BoxNode>()) box.Box.Execute(ended);
+        }
     }
 
     /// <summary>Asks every box what it holds at the end.</summary>

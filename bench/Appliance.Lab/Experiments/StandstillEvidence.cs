@@ -7,14 +7,14 @@ using Appliance.Lab.Topology;
 namespace Appliance.Lab.Experiments;
 
 /// <summary>
-/// Watches the ends' TCPs during a kill run and, when one has retransmitted in vain for longer than any fault lasts, keeps what explains it
-/// while it still tries: both kernels' view of every connection, what each box holds, and a capture on every link until
+/// Watches the clients' TCPs during a kill run and, when one has heard nothing for longer than any fault lasts, keeps what explains it
+/// while it still waits: both kernels' view of every connection, what each box holds, and a capture on every link until
 /// the run ends (or, if asked for, from its start, of small frames). Leaves nothing when all goes well.
 /// </summary>
 internal sealed class StandstillEvidence : IDisposable
 {
-    /// <summary>Retransmission timeouts in a row that count as in vain: 200 ms doubled five times are 6.2 s.</summary>
-    private const int Backoffs = 5;
+    /// <summary>Silence that no fault explains, ms: a link is down for 5 s, and the next retransmission comes at most 6.4 s after that.</summary>
+    private const int TooLongMs = 13_000;
 
     private const string SmallFrames = "less 400";
 
@@ -69,7 +69,7 @@ internal sealed class StandstillEvidence : IDisposable
         while (!_end.IsCancellationRequested)
         {
             await Task.Delay(Look, _end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (Ends.Any(TriesInVain))
+            if (_lab.Topology.Clients.Any(WaitsInVain))
             {
                 await Task.Run(Take).ConfigureAwait(false);
                 return;
@@ -77,11 +77,12 @@ internal sealed class StandstillEvidence : IDisposable
         }
     }
 
-    private static bool TriesInVain(Host host)
+    private static bool WaitsInVain(Host host)
     {
+        const string LastReceived = "lastrcv:";
         foreach (string word in host.TryRun("ss", "-tinH", "state", "established").Output.Split(' ', StringSplitOptions.RemoveEmptyEntries))
         {
-            if (word.StartsWith("backoff:", StringComparison.Ordinal) && int.Parse(word.AsSpan(8), CultureInfo.InvariantCulture) >= Backoffs)
+            if (word.StartsWith(LastReceived, StringComparison.Ordinal) && int.Parse(word.AsSpan(LastReceived.Length), CultureInfo.InvariantCulture) >= TooLongMs)
             {
                 return true;
             }
