@@ -351,19 +351,20 @@ public sealed class ProxyPath(Box box) : IDisposable
 
     // On a closed record only what repeats its end, in both numbers, is surely its own; a handshake under way, a SYN, or a
     // segment that a cookie may explain (initial numbers are random: one range proves nothing) comes first. So on one that
-    // an inexact RST may have closed, but there what goes on near its end is its own too.
+    // an inexact RST may have closed.
     private bool MayStartAnew(in FlowKey key, in TcpView tcp, in SpliceRecord record, in RewriteEntry entry)
     {
         bool closed = record.State >= SpliceState.TimeWait;
         if (!closed && (entry.Direction == FlowDirection.ToClient || (entry.Doubts | ReverseOf(entry).Doubts) == 0)) return false;
         // A handshake of its own may stand beside it: a peer's bytes, which outlive it for a while, or ours that still have to be delivered.
         if (box.Handshakes.Find(key) is { } handshake && (handshake.A.Value != record.A || handshake.B.Value != record.B)) return true;
-        if (tcp.Has(TcpFlags.Rst)) return closed && !IsNear(tcp.Seq, entry.SeqNext, above: 1);
-        if (entry.Direction == FlowDirection.ToClient) return tcp.Has(TcpFlags.Syn) && tcp.Seq.Value != record.D;
+        // What a RST overtook goes on behind the last number seen; after FINs there is nothing behind.
+        uint above = record.State == SpliceState.TimeWait ? 0 : OwnEnd;
+        if (tcp.Has(TcpFlags.Rst)) return closed && !IsNear(tcp.Seq, entry.SeqNext, above + 1);
+        bool fromClient = entry.Direction == FlowDirection.ToServer;
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.
-        if (tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
-        if (tcp.Has(TcpFlags.Syn)) return true;
-        uint above = closed ? 0 : OwnEnd;
+        if (fromClient && tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
+        if (tcp.Has(TcpFlags.Syn)) return fromClient || tcp.Seq.Value != record.D;
         return !IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext, above) || !IsNear(tcp.Ack, entry.AckSeen, above);
     }
 

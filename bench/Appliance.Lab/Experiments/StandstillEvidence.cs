@@ -77,17 +77,14 @@ internal sealed class StandstillEvidence : IDisposable
         }
     }
 
-    private static bool WaitsInVain(Host host)
+    private static bool WaitsInVain(Host host) =>
+        host.TryRun("ss", "-tinH", "state", "established").Output.Split('\n').Any(l => Milliseconds(l, "lastrcv:") >= TooLongMs && Milliseconds(l, "lastack:") >= TooLongMs);
+
+    // Of data, or of an acknowledgment; what ss leaves out was just now.
+    private static int Milliseconds(string line, string field)
     {
-        const string LastReceived = "lastrcv:";
-        foreach (string word in host.TryRun("ss", "-tinH", "state", "established").Output.Split(' ', StringSplitOptions.RemoveEmptyEntries))
-        {
-            if (word.StartsWith(LastReceived, StringComparison.Ordinal) && int.Parse(word.AsSpan(LastReceived.Length), CultureInfo.InvariantCulture) >= TooLongMs)
-            {
-                return true;
-            }
-        }
-        return false;
+        int at = line.IndexOf(field, StringComparison.Ordinal);
+        return at < 0 ? 0 : int.Parse(line.AsSpan(at + field.Length).TrimEnd().ToString().Split(' ')[0], CultureInfo.InvariantCulture);
     }
 
     private void Take()
