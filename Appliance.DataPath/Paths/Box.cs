@@ -17,6 +17,11 @@ public sealed class Box : ISpliceHost, IDisposable
 {
     private const long YoungNs = 2_000_000_000;
 
+    // As long as a starting engine waits for its backends before it says that it is ready.
+    private const long UnsureNs = 1_000_000_000;
+
+    private readonly long _surePast;
+
     private readonly ulong[] _hashes = new ulong[64];
     private readonly int[] _located = new int[64];
     private readonly HeadBuffers _buffers;
@@ -37,6 +42,7 @@ public sealed class Box : ISpliceHost, IDisposable
         Events = events;
         Statistics = memory.Statistics;
         Now = now;
+        _surePast = now + UnsureNs;
         WallMs = wallMs;
         _clusterSeed = ClusterSeed(config.ClusterKey);
         Neighbors = new NeighborTable(capacity: 16384, frames: 256, frameSize: 1600);
@@ -136,6 +142,9 @@ public sealed class Box : ISpliceHost, IDisposable
 
     /// <inheritdoc/>
     public bool IsYoung => HasLivePeers && Now - Membership.JoinedAt < YoungNs;
+
+    /// <inheritdoc/>
+    public bool IsUnsureOfBackends => Now < _surePast && !IsProfiled;
 
     /// <inheritdoc/>
     public bool IsTableFull => Splices.IsFull;

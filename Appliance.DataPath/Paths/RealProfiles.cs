@@ -15,6 +15,7 @@ public sealed class RealProfiles
     private readonly (IpAddr Address, ushort Port)[] _reals;
     private readonly Dictionary<(IpAddr, ushort), int> _index = [];
     private readonly ulong[] _profiles;
+    private volatile bool _complete;
 
     /// <summary>For all reals of the services; nothing is known of them yet.</summary>
     public RealProfiles(ServiceTable services)
@@ -39,10 +40,12 @@ public sealed class RealProfiles
     {
         get
         {
-            for (int i = 0; i < _profiles.Length; i++)
+            for (int i = 0; i < _profiles.Length && !_complete; i++)
             {
                 if (!TryGet(i, out _)) return false;
             }
+            // What was heard once is never forgotten.
+            _complete = true;
             return true;
         }
     }

@@ -97,6 +97,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
                 AskPeers(handshake);
                 break;
             case HandshakeState.AskingPeers:
+                handshake.PeersSilent = host.HasLivePeers;
                 OnQueryDone(handshake);
                 break;
             case HandshakeState.BackendData when handshake.HasLowest && handshake.ClientHasNothing:
@@ -324,7 +325,13 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     {
         int beyond = tcp.Ack - (handshake.C + 1u);
         bool holdsRequest = beyond > 0 && beyond <= handshake.Prefix + handshake.Ranges.Contiguous + 1;
-        if (!answersSyn && !holdsRequest) return ResetAsAsked(handshake, tcp);
+        if (!answersSyn && !holdsRequest)
+        {
+            if (!handshake.PeersSilent) return ResetAsAsked(handshake, tcp);
+            // The connection that this backend has may be the client's own, joined by the peer that was not heard.
+            table.End(handshake);
+            return DropReason.NoRecord;
+        }
         if (answersSyn && tcp.Payload.Length == 0)
         {
             handshake.LowestSeq = tcp.Seq;

@@ -45,6 +45,7 @@ public sealed class ClientHandshaker(ISpliceHost host, HandshakeTable table, Coo
         if (!TcpOptions.TryParse(tcp.Options, out TcpOptions options, out DropReason malformed)) return malformed;
         if (options.HasMd5 || options.HasAo) return DropReason.SynTcpMd5OrAo;
         if (host.IsDraining) return DropReason.Draining;
+        if (host.IsUnsureOfBackends) return DropReason.BackendsNotHeard;
         if (host.IsTableFull) return DropReason.TableFull;
         FlowKey key = FlowKey.Of(packet);
         if (table.Buffers.IsExhausted) return DropReason.HeadBuffersExhausted;

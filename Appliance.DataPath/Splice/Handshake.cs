@@ -114,8 +114,8 @@ public sealed class Handshake(int index)
     /// <summary>Set if the request's method may be repeated safely.</summary>
     public bool IsIdempotent;
 
-    /// <summary>Set once the backend was seen to answer our SYN with a bare ACK.</summary>
-    public bool ChallengeSeen;
+    /// <summary>Set if a living peer did not answer who has this connection: it may have joined it.</summary>
+    public bool PeersSilent;
 
     /// <summary>A peer announced this choice before; -1 if none.</summary>
     public int AnnouncedAttempt;
@@ -173,7 +173,7 @@ public sealed class Handshake(int index)
         Agreed = agreed;
         A = a;
         B = b;
-        Timestamps = TakenOver = ChallengeSeen = HasLowest = ClientHasNothing = false;
+        Timestamps = TakenOver = PeersSilent = HasLowest = ClientHasNothing = false;
         IsIdempotent = true;
         ClientTsVal = ClientTsEcr = SentTsVal = Window = LowestTsVal = 0;
         Ranges = default;

@@ -28,6 +28,9 @@ public interface ISpliceHost
     /// <summary>True while the box has just joined others, and may know less than they do: it refuses nobody.</summary>
     bool IsYoung { get; }
 
+    /// <summary>True while the box has just started and some backend has not said yet what it offers: what a client were promised now might not be kept.</summary>
+    bool IsUnsureOfBackends { get; }
+
     /// <summary>True while the box takes no new connections.</summary>
     bool IsDraining { get; }
 

@@ -44,6 +44,7 @@ public enum DropReason : byte
     StaleAfterPause,
     Draining,
     SpoofedSource,
+    BackendsNotHeard,
 
     // 70..99: sharing and relaying.
     NoUsableProxy = 70,
@@ -140,6 +141,7 @@ public static class DropReasons
         Set(DropReason.ScratchExhausted, "no scratch buffer left in this cycle");
         Set(DropReason.StaleAfterPause, "received before a pause during which a peer counted this box as dead");
         Set(DropReason.Draining, "the box is leaving and takes no new connections");
+        Set(DropReason.BackendsNotHeard, "the box has just started and does not know yet what all backends offer");
         Set(DropReason.SpoofedSource, "a source address that cannot come from this link");
         Set(DropReason.NoUsableProxy, "no proxy is usable");
         Set(DropReason.RelayedTwice, "relayed twice already and nobody holds a record");

@@ -143,10 +143,12 @@ public sealed class OfferTests(int workers, bool astray) : BoxTests(workers, ast
     }
 
     [Test]
-    public void An_unprobed_pool_promises_little()
+    public void An_unprobed_pool_promises_little_and_nothing_while_it_may_still_answer()
     {
         using BoxHarness box = new(new BoxOptions { Backend = null });
         ClientEnd client = box.Client();
+        Assert.That(client.Syn(), Is.EqualTo(new[] { DropReason.BackendsNotHeard }));
+        box.Advance(1_000);
         Segment synAck = client.Connect();
         Assert.That((synAck.Options.Mss, synAck.Options.HasWindowScale, synAck.Options.SackPermitted, synAck.Options.HasTimestamps), Is.EqualTo(((ushort)536, false, false, false)));
     }
