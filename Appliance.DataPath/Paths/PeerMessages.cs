@@ -141,7 +141,7 @@ public sealed class PeerMessages
         }
         if (result is InstallResult.Full or InstallResult.Occupied)
         {
-            _box.Statistics.Drop(DropReason.TableFull);
+            if (result == InstallResult.Full || record.State < SpliceState.TimeWait) _box.Statistics.Drop(DropReason.TableFull);
             return;
         }
         _news.Note(command.Node, record.Id, 0);

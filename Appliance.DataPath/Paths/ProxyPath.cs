@@ -358,14 +358,12 @@ public sealed class ProxyPath(Box box) : IDisposable
         if (!closed && (entry.Direction == FlowDirection.ToClient || (entry.Doubts | ReverseOf(entry).Doubts) == 0)) return false;
         // A handshake of its own may stand beside it: a peer's bytes, which outlive it for a while, or ours that still have to be delivered.
         if (box.Handshakes.Find(key) is { } handshake && (handshake.A.Value != record.A || handshake.B.Value != record.B)) return true;
-        // What a RST overtook goes on behind the last number seen; after FINs there is nothing behind.
-        uint above = record.State == SpliceState.TimeWait ? 0 : OwnEnd;
-        if (tcp.Has(TcpFlags.Rst)) return closed && !IsNear(tcp.Seq, entry.SeqNext, above + 1);
+        if (tcp.Has(TcpFlags.Rst)) return closed && !IsNear(tcp.Seq, entry.SeqNext);
         bool fromClient = entry.Direction == FlowDirection.ToServer;
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.
         if (fromClient && tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
         if (tcp.Has(TcpFlags.Syn)) return fromClient || tcp.Seq.Value != record.D;
-        return !IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext, above) || !IsNear(tcp.Ack, entry.AckSeen, above);
+        return !IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext) || !IsNear(tcp.Ack, entry.AckSeen);
     }
 
     // All bytes have arrived: a segment that its connection's end overtook would be answered, and by an end that is gone with a RST
@@ -373,7 +371,8 @@ public sealed class ProxyPath(Box box) : IDisposable
     private bool IsOvertaken(in TcpView tcp, in SpliceRecord record) =>
         (tcp.Flags & (TcpFlags.Syn | TcpFlags.Fin | TcpFlags.Rst)) == TcpFlags.None && box.Now - CloseTracker.ClosedAt(record) < FinTimerNs;
 
-    private static bool IsNear(TcpSeq value, uint end, uint above) => (uint)(new TcpSeq(end + above) - value) < OwnEnd + above;
+    // Above it too: a RST may have overtaken what is under way, and another box may have seen more of the end than this one.
+    private static bool IsNear(TcpSeq value, uint end) => (uint)(new TcpSeq(end + OwnEnd) - value) < 2 * OwnEnd;
 
     private static DropReason Unexpected(LinkRole role) => role == LinkRole.Internal ? DropReason.RealUnexpected : DropReason.UnknownProtocol;
 }

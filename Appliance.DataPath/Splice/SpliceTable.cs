@@ -237,7 +237,8 @@ public sealed class SpliceTable
         ref SpliceRecord old = ref _records.Entry(holder);
         bool sameClient = old.Client == newcomer.Client && old.ClientPort == newcomer.ClientPort && old.Virtual == newcomer.Virtual && old.VirtualPort == newcomer.VirtualPort;
         bool newer = sameClient && (sbyte)(newcomer.Generation - old.Generation) > 0;
-        if (old.State < SpliceState.TimeWait && !newer) return false;
+        // What has ended pushes nothing out: a peer that still holds it may tell of it long after its ports were used again.
+        if ((old.State < SpliceState.TimeWait || newcomer.State >= SpliceState.TimeWait) && !newer) return false;
         displaced = old.Id;
         Remove(holder);
         return true;

@@ -243,6 +243,7 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
             SpliceCommand import = Import(earlier);
             (import.Record.ClientPort, import.Record.SourcePort, import.Record.State) = (client.Port, client.Port, left);
             (import.Record.Id, import.Record.A, import.Record.B) = (1, unchecked(client.Isn - 100_000_000), 1);
+            import.Progress.ToServer = new DirectionProgress { Seen = 1, SeqNext = import.Record.A + 500, AckSeen = 5000 };
             box.Tell(import);
         }
         client.Syn();
