@@ -114,9 +114,9 @@ public sealed class ProxyPath(Box box) : IDisposable
             if (record.State < SpliceState.TimeWait && box.Client.HoldsCookie(packet)) box.Closes.OnAbandoned(index);
             // The tuple is being used again: the old record is in nobody's way. What has ended takes nothing that is not its own: its server would
             // answer a stranger with a RST, and the client's new connection would pay for it.
-            bool ended = record.State >= SpliceState.TimeWait;
+            bool stranger = record.State >= SpliceState.TimeWait && !IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext) && !IsNear(tcp.Ack, entry.AckSeen);
             DropReason anew = OnMiss(fromClient ? LinkRole.External : LinkRole.Internal, packet, frame, key, mark);
-            if (ended || anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
+            if (stranger || anew is not (DropReason.NoRecord or DropReason.SynOfRealRefused)) return anew;
         }
         if (record.State == SpliceState.TimeWait && IsOvertaken(tcp, record)) return DropReason.OvertakenByClose;
         if (tcp.Has(TcpFlags.Syn) && !fromClient) return AnswerSynAck(record, tcp);
@@ -363,7 +363,9 @@ public sealed class ProxyPath(Box box) : IDisposable
         // Its own first segment again: the cookie in it is still valid, and would run the request once more.
         if (fromClient && tcp.Seq.Value == record.A + 1 && tcp.Ack.Value == record.B + 1) return false;
         if (tcp.Has(TcpFlags.Syn)) return fromClient || tcp.Seq.Value != record.D;
-        return !IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext) || !IsNear(tcp.Ack, entry.AckSeen);
+        // One number may be off by a corrupt segment that was believed. A client's goes to the owner even so: it may hold a cookie.
+        bool seqNear = IsNear(tcp.Seq + tcp.SequenceLength, entry.SeqNext), ackNear = IsNear(tcp.Ack, entry.AckSeen);
+        return fromClient ? !seqNear || !ackNear : !seqNear && !ackNear;
     }
 
     // All bytes have arrived: a segment that its connection's end overtook would be answered, and by an end that is gone with a RST
