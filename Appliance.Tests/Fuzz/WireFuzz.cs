@@ -5,6 +5,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Fuzz;
 
 /// <summary>Hostile frames against everything in Wire: no exception, no access outside, and what a parser promises holds.</summary>
+[Parallelizable(ParallelScope.Self)]
 public sealed class WireFuzz
 {
     private static readonly IReadOnlyList<byte[]> Frames = FrameCorpus.All();

@@ -7,6 +7,7 @@ namespace Appliance.Tests.Model;
 
 /// <summary>Hostile texts against the parsers of configuration and key files: no exception, no endless loop, and what is accepted holds its promises.</summary>
 [TestFixture]
+[Parallelizable(ParallelScope.Self)]
 public sealed class LanguageFuzz
 {
     private const int Count = 5000;

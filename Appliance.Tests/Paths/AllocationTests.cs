@@ -10,6 +10,7 @@ namespace Appliance.Tests.Paths;
 /// The worker allocates nothing on the managed heap, whatever comes: rounds of every kind of frame and command, until a
 /// million frames have been treated. Whole clusters, with liveness and replication, are in the simulation's tests.
 /// </summary>
+[Parallelizable(ParallelScope.All)]
 public sealed class AllocationTests
 {
     private const int FramesWanted = 1_000_000;

@@ -8,6 +8,7 @@ namespace Appliance.Tests.Paths;
 /// </summary>
 [TestFixture(1, false)]
 [TestFixture(3, true)]
+[Parallelizable(ParallelScope.Self)]
 public abstract class BoxTests(int workers, bool astray)
 {
     [ThreadStatic]

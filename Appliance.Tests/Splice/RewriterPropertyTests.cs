@@ -6,6 +6,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Splice;
 
 /// <summary>Random splices and packets against the slow second implementation in <see cref="SpliceKit"/>.</summary>
+[Parallelizable(ParallelScope.Self)]
 public class RewriterPropertyTests
 {
     private static readonly uint[] Corners = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff, 0xffff_0000, 0x0000_ffff];

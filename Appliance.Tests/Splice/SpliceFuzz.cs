@@ -7,6 +7,7 @@ using NUnit.Framework;
 namespace Appliance.Tests.Splice;
 
 /// <summary>Hostile input for the parsers and rewriters of this folder; what must hold besides "no exception, nothing read outside" is asserted.</summary>
+[Parallelizable(ParallelScope.Self)]
 public class SpliceFuzz
 {
     [Test]
