@@ -142,6 +142,7 @@ public sealed class PeerMessages
         if (result is InstallResult.Full or InstallResult.Occupied)
         {
             if (result == InstallResult.Full || record.State < SpliceState.TimeWait) _box.Statistics.Drop(DropReason.TableFull);
+            else EndRepeated(record);
             return;
         }
         _news.Note(command.Node, record.Id, 0);
@@ -180,6 +181,15 @@ public sealed class PeerMessages
                 break;
         }
         return true;
+    }
+
+    // It has ended, though there is no place for its record: a handshake that repeats it must not bring its request to a backend again.
+    private void EndRepeated(in SpliceRecord ended)
+    {
+        if (_box.Handshakes.Find(SpliceTable.KeyToServer(ended)) is not { } handshake || handshake.RecordId != ended.Id) return;
+        if (handshake.State is HandshakeState.Confirming or HandshakeState.Delivering or HandshakeState.Closing) return;
+        _box.Backends.Yield(handshake, ended);
+        _box.Handshakes.End(handshake);
     }
 
     private static bool OwesBytes(in SpliceRecord record) => record.FloorOpen != 0 && (record.P > 0 || record.AckFloor != record.A + 1);

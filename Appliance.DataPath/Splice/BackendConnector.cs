@@ -179,6 +179,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
     private void AskPeers(Handshake handshake)
     {
         handshake.State = HandshakeState.AskingPeers;
+        handshake.PeersSilent = false;
         host.Statistics[Counter.QueriesSent]++;
         SpliceEvent question = ClientHandshaker.Describe(handshake, SpliceEventKind.Query);
         host.Publish(question);
@@ -329,7 +330,7 @@ public sealed class BackendConnector(ISpliceHost host, HandshakeTable table, Spl
         {
             if (!handshake.PeersSilent) return ResetAsAsked(handshake, tcp);
             // The connection that this backend has may be the client's own, joined by the peer that was not heard.
-            table.End(handshake);
+            Withdraw(handshake);
             return DropReason.NoRecord;
         }
         if (answersSyn && tcp.Payload.Length == 0)

@@ -108,6 +108,23 @@ public sealed class TakeoverTests(int workers, bool astray) : BoxTests(workers, 
         }
     }
 
+    [Test]
+    public void The_answer_that_this_one_has_ended_ends_the_handshake_also_where_its_record_finds_no_place()
+    {
+        (SpliceEvent query, BoxHarness box) = AskedAfterDeath(new BoxOptions { Nodes = 2, Reals = 2 }, SpliceState.TimeWait);
+        using (box)
+        {
+            (SpliceEvent model, _, _) = Elsewhere(new BoxOptions());
+            SpliceCommand import = Import(model);
+            (import.Record.Id, import.Record.ClientPort, import.Record.SourcePort) = (query.Record.Id, query.Record.ClientPort, query.Record.ClientPort);
+            (import.Record.A, import.Record.B, import.Record.State) = (query.Record.A, query.Record.B, SpliceState.Reset);
+            box.Tell(import);
+            box.Tell(new SpliceCommand { Kind = SpliceCommandKind.QueryDone, Ticket = query.Ticket });
+            box.ExpectSilence();
+            Assert.That(box.Box.Handshakes.Count, Is.Zero);
+        }
+    }
+
     [TestCase(-50, true)]
     [TestCase(1, true)]
     [TestCase(150, true)]

@@ -50,8 +50,8 @@ public sealed class KillExperiment : IKillCluster
         long replayedBefore = Lab.Counter("replayed");
         string[] addresses = [.. (_options.Ipv6 ? (bool[])[false, true] : [false]).Select(ipv6 => Lab.Topology.ServiceAddress(ipv6: ipv6))];
         using var load = new KillLoad(Lab.Topology, _options, addresses, ++_runs, plan);
+        using var evidence = new StandstillEvidence(Lab, string.Create(CultureInfo.InvariantCulture, $"{_options.Durability}-{fault}-{seed}-{_runs}"), _options.Capture);
         await load.Go().ConfigureAwait(false);
-        using var evidence = new StandstillEvidence(Lab, string.Create(CultureInfo.InvariantCulture, $"{fault}-{seed}"), _options.Capture);
         var clock = Stopwatch.StartNew();
         int inFlight = 0;
         double usableAgain = 0;

@@ -21,19 +21,20 @@ internal sealed class StandstillEvidence : IDisposable
     private static readonly TimeSpan Look = TimeSpan.FromSeconds(1);
 
     private readonly ApplianceLab _lab;
-    private readonly string _directory;
+    private readonly string _directory, _name;
     private readonly CancellationTokenSource _end = new();
     private readonly List<Capture> _captures = [];
     private readonly Task _watch;
 
     /// <summary>Starts watching.</summary>
     /// <param name="lab">Cluster of the run.</param>
-    /// <param name="name">Name of the directory, below appliance-standstill in the system's temporary one.</param>
+    /// <param name="name">Name of this run in its lab, and part of the directory's, below appliance-standstill in the system's temporary one.</param>
     /// <param name="fromStart">Capture small frames from now on: it shows the beginning, and costs some of the machine.</param>
     public StandstillEvidence(ApplianceLab lab, string name, bool fromStart)
     {
         _lab = lab;
-        _directory = Path.Combine(Path.GetTempPath(), "appliance-standstill", name);
+        _name = name;
+        _directory = Path.Combine(Path.GetTempPath(), "appliance-standstill", string.Create(CultureInfo.InvariantCulture, $"{DateTime.UtcNow:yyyyMMdd-HHmmss}-{name}"));
         if (fromStart)
         {
             Capture(SmallFrames);
@@ -51,17 +52,36 @@ internal sealed class StandstillEvidence : IDisposable
         _watch.GetAwaiter().GetResult();
         if (Directory is not null)
         {
-            WriteBoxes("end");
+            Try(() => WriteBoxes("end"));
         }
         foreach (var capture in _captures)
         {
-            string file = capture.Stop();
-            if (Directory is not null)
-            {
-                File.Copy(file, Path.Combine(_directory, Path.GetFileName(file)), overwrite: true);
-            }
+            Try(() => Keep(capture.Stop()));
         }
         _end.Dispose();
+    }
+
+    private void Keep(string file)
+    {
+        if (Directory is not null)
+        {
+            File.Copy(file, Path.Combine(_directory, Path.GetFileName(file)), overwrite: true);
+        }
+        File.Delete(file);
+    }
+
+    // Evidence that cannot be had must not cost the result.
+    private void Try(Action take)
+    {
+        try
+        {
+            take();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or CommandFailedException or TimeoutException or FormatException)
+        {
+            System.IO.Directory.CreateDirectory(_directory);
+            File.AppendAllText(Path.Combine(_directory, "failed.txt"), e + "\n");
+        }
     }
 
     private async Task Watch()
@@ -69,9 +89,11 @@ internal sealed class StandstillEvidence : IDisposable
         while (!_end.IsCancellationRequested)
         {
             await Task.Delay(Look, _end.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            if (_lab.Topology.Clients.Any(WaitsInVain))
+            bool found = false;
+            Try(() => found = _lab.Topology.Clients.Any(WaitsInVain));
+            if (found)
             {
-                await Task.Run(Take).ConfigureAwait(false);
+                Try(Take);
                 return;
             }
         }
@@ -118,7 +140,7 @@ internal sealed class StandstillEvidence : IDisposable
         {
             foreach (var link in host.Links.Where(l => l.Interface != "eth2"))
             {
-                _captures.Add(Judges.Capture.Start(host, link.Interface, $"{host.Name}-{link.Interface}", filter: filter));
+                _captures.Add(Judges.Capture.Start(host, link.Interface, $"{host.Name}-{link.Interface}-{_name}", filter: filter));
             }
         }
     }

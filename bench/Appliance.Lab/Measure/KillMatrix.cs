@@ -80,8 +80,8 @@ public sealed class KillMatrix(KillMatrixPlan plan, Action<string> log)
         return results;
     }
 
-    /// <summary>Whether any cluster of the matrix has so many proxies (0: any number) and shares so (null: any way).</summary>
-    public static bool Has(int proxies, string? share) => Choice(proxies, share).Any();
+    /// <summary>Whether any cluster of the matrix has so many proxies (0: any number) and shares so (null: any way); HAProxy needs a second one.</summary>
+    public static bool Has(int proxies, string? share, bool haproxy) => Choice(proxies, share).Any(c => !haproxy || c.Proxies > 1);
 
     private static IEnumerable<(int Proxies, string Share)> Choice(int proxies, string? share) =>
         Clusters.Where(c => (proxies == 0 || c.Proxies == proxies) && (share ?? c.Share) == c.Share);

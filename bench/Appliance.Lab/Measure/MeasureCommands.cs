@@ -102,9 +102,9 @@ internal static class MeasureCommands
         var command = new System.CommandLine.Command("kill", "Kills proxies under load, run after run, and counts what clients notice.") { runs, async, haproxy, resume, faults, proxies, share, capture };
         command.Validators.Add(r =>
         {
-            if (!KillMatrix.Has(r.GetValue(proxies), r.GetValue(share)))
+            if (!KillMatrix.Has(r.GetValue(proxies), r.GetValue(share), r.GetValue(haproxy) > 0))
             {
-                r.AddError("no cluster of the matrix has so many proxies and shares so");
+                r.AddError("no cluster of the matrix has so many proxies and shares so (HAProxy, unless --haproxy 0, needs two or more)");
             }
         });
         command.SetAction(async (r, cancel) =>
