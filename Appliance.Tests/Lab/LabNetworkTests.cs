@@ -39,7 +39,8 @@ public class LabNetworkTests
     [TestCase(9, true)]
     public async Task Lab_that_is_ended_by_a_signal_leaves_nothing_behind(int signal, bool needsSweep)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "appliance-lab.dll"), "up"])
+        // Tests that run in the background of a shell ignore SIGINT, and so would what they start.
+        var start = new ProcessStartInfo("env", ["--default-signal=INT", "dotnet", Path.Combine(AppContext.BaseDirectory, "appliance-lab.dll"), "up"])
         {
             UseShellExecute = false,
             RedirectStandardOutput = true,
@@ -53,7 +54,7 @@ public class LabNetworkTests
         {
             await kill.WaitForExitAsync();
         }
-        await process.WaitForExitAsync();
+        await process.WaitForExitAsync().WaitAsync(TimeSpan.FromMinutes(1));
         if (needsSweep)
         {
             Assert.That(Left(prefix), Has.Length.EqualTo(5), "kill -9 leaves its namespaces");
