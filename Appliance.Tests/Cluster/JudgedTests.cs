@@ -25,6 +25,8 @@ namespace Appliance.Tests.Cluster;
 [NonParallelizable]
 public sealed class JudgedTests
 {
+    private const string Repair = "repair";
+
     private const int Twice = 2;
 
     // What is rare is seldom in the first.
@@ -38,9 +40,12 @@ public sealed class JudgedTests
     // How often a window is full is the speed of its reader, no matter of the path.
     private static readonly (string Family, int Times, string[] Names)[] Families =
     [
-        ("repair", 4, ["etransmission", "ut-of-order", "uplicate ACK", "revious segment", "D-SACK", "keep-alive", "ACKed segment"]),
+        (Repair, 4, ["etransmission", "ut-of-order", "uplicate ACK", "revious segment", "D-SACK", "keep-alive", "ACKed segment"]),
         ("window", 1000, ["Zero Window", "ZeroWindow", "completely full", "indow update"]),
     ];
+
+    // Of a backend's SYN after 50 ms, of a request's start: on a busy machine that comes before the answer.
+    private static readonly string[] Repeats = ["backendTimeouts", "ownedRetransmissions"];
 
     // The client chooses its ports before anybody can have a say.
     private const string PortsAgain = "A new tcp session is started with the same ports";
@@ -50,35 +55,38 @@ public sealed class JudgedTests
     [TestCase("by flow", Offloads.Default, true, 1400)]
     public async Task Judges_find_nothing(string share, Offloads offloads, bool plain, int mtu)
     {
-        var cluster = new ClusterOptions { EndOffloads = offloads, BoxOffloads = offloads, EndSettings = plain ? Plain : Ecn, Mtu = mtu };
+        var cluster = new ClusterOptions { EndOffloads = offloads, BoxOffloads = offloads, EndSettings = plain ? Plain : Ecn, Mtu = mtu, InOrder = true };
         IReadOnlyDictionary<string, int> found;
+        string frames;
+        int repeated;
         await using (var lab = ApplianceLab.Start(new ApplianceOptions { Share = share, Heartbeat = "200ms misses 10" }, cluster))
         {
             var judges = lab.Topology.Clients.Concat(lab.Topology.Backends).Select(ConntrackJudge.Attach).ToList();
-            found = await Judged(lab.Client, lab.Topology.Backends, lab.Topology.ServiceAddress(), lab.Topology.ServiceAddress(ipv6: true));
+            (found, frames) = await Judged(lab.Client, lab.Topology.Backends, lab.Topology.ServiceAddress(), lab.Topology.ServiceAddress(ipv6: true));
             foreach (var judge in judges)
             {
                 Assert.That(judge.Verdict().Invalid, Is.Zero, judge.Explain());
             }
             Assert.That(judges.Sum(j => j.Verdict().Seen), Is.GreaterThan(100));
             ClusterLoad.ChecksumsGood(lab);
+            repeated = (int)Repeats.Sum(lab.Counter);
         }
         var direct = new Dictionary<string, int>(StringComparer.Ordinal);
         for (int run = 0; run < DirectRuns && (run == 0 || Unexplained().Any()); run++)
         {
-            foreach (var (family, count) in share == "by flow" ? await Routed(cluster) : await Overtaking(cluster))
+            foreach (var (family, count) in (share == "by flow" ? await Routed(cluster) : await Overtaking(cluster)).Found)
             {
                 direct[family] = Math.Max(count, direct.GetValueOrDefault(family));
             }
         }
-        string both = $"found: {string.Join(", ", found)}\ndirect: {string.Join(", ", direct)}";
+        string both = $"found: {string.Join(", ", found)}\ndirect: {string.Join(", ", direct)}\nboxes' own repeats: {repeated}";
         TestContext.Out.WriteLine(both);
-        Assert.That(Unexplained(), Is.Empty, both);
+        Assert.That(Unexplained(), Is.Empty, $"{both}\n{frames}");
 
-        IEnumerable<KeyValuePair<string, int>> Unexplained() => found.Where(f => f.Value > Times(f.Key) * direct.GetValueOrDefault(f.Key));
+        IEnumerable<KeyValuePair<string, int>> Unexplained() => found.Where(f => f.Value > Times(f.Key) * (direct.GetValueOrDefault(f.Key) + (f.Key == Repair ? repeated : 0)));
     }
 
-    private static async Task<IReadOnlyDictionary<string, int>> Routed(ClusterOptions cluster)
+    private static async Task<(IReadOnlyDictionary<string, int> Found, string Frames)> Routed(ClusterOptions cluster)
     {
         await using var lab = LabNetwork.Create();
         var topology = ClusterTopology.Build(lab, cluster with { Kind = BoxKind.Router, Boxes = 1 });
@@ -87,13 +95,13 @@ public sealed class JudgedTests
     }
 
     // No box at all: two hosts and a wire on which one segment in twenty comes two milliseconds late.
-    private static async Task<IReadOnlyDictionary<string, int>> Overtaking(ClusterOptions cluster)
+    private static async Task<(IReadOnlyDictionary<string, int> Found, string Frames)> Overtaking(ClusterOptions cluster)
     {
         await using var lab = LabNetwork.Create();
         var net = lab.AddSwitch("net");
         var client = lab.AddHost("client");
         var server = lab.AddHost("server");
-        var link = new LinkOptions("eth0") { Offloads = cluster.EndOffloads, Mtu = cluster.Mtu };
+        var link = new LinkOptions("eth0") { Offloads = cluster.EndOffloads, Mtu = cluster.Mtu, InOrder = cluster.InOrder };
         var wire = EmulatedLink.Connect(lab, client, net, link with { Addresses = [ClusterTopology.ClientAddress(1) + "/24", ClusterTopology.ClientAddress6(1) + "/64"] });
         server.Connect(net, link with { Addresses = [ClusterTopology.VirtualAddress + "/24", ClusterTopology.VirtualAddress6 + "/64"] });
         foreach (var (name, value) in cluster.EndSettings)
@@ -108,8 +116,8 @@ public sealed class JudgedTests
         return await Judged(client, [server], ClusterTopology.VirtualAddress, ClusterTopology.VirtualAddress6);
     }
 
-    /// <summary>Runs the load and has tshark judge what both ends sent and received: findings per family.</summary>
-    private static async Task<IReadOnlyDictionary<string, int>> Judged(Host client, IEnumerable<Host> servers, params string[] addresses)
+    /// <summary>Runs the load and has tshark judge what both ends sent and received: findings per family, and the frames they are in.</summary>
+    private static async Task<(IReadOnlyDictionary<string, int> Found, string Frames)> Judged(Host client, IEnumerable<Host> servers, params string[] addresses)
     {
         // The boxes' own probes of the backends are no connection of a client.
         string filter = $"tcp and (host {ClusterTopology.ClientAddress(1)} or host {ClusterTopology.ClientAddress6(1)})";
@@ -120,8 +128,10 @@ public sealed class JudgedTests
         }
         var all = captures.SelectMany(c => TsharkJudge.Findings(c.Stop())).ToList();
         Assert.That(captures.Sum(c => c.LostFrames()), Is.Zero);
-        return all.Where(f => !f.Key.StartsWith(PortsAgain, StringComparison.Ordinal))
+        string frames = string.Join('\n', captures.Select(c => $"{c.Path}:\n{TsharkJudge.Frames(c.Path)}"));
+        var found = all.Where(f => !f.Key.StartsWith(PortsAgain, StringComparison.Ordinal))
             .GroupBy(f => FamilyOf(f.Key), StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Sum(f => f.Value), StringComparer.Ordinal);
+        return (found, frames);
     }
 
     private static string FamilyOf(string finding) =>

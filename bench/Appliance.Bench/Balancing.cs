@@ -12,6 +12,7 @@ public class Balancing
     private const int Lookups = 4096;
 
     private readonly ulong[] _hashes = new ulong[Lookups];
+    private MaglevTables _tables = null!;
     private MaglevTable _table = null!;
     private PacketSpreader _spreader = null!;
     private ulong _all;
@@ -27,7 +28,8 @@ public class Balancing
         var names = new ulong[Nodes];
         for (int i = 0; i < Nodes; i++) names[i] = FlowKey.HashEndpoint(IpAddr.FromV4((uint)i), 1, 9);
         _all = ulong.MaxValue >> (64 - Nodes);
-        _table = new MaglevTable(names);
+        _tables = new MaglevTables(names, 1);
+        _table = _tables.For(_all);
         _spreader = new PacketSpreader(40);
         _spreader.Update(_all, []);
         Rebuild();
@@ -40,7 +42,7 @@ public class Balancing
 
     /// <summary>The whole table anew.</summary>
     [Benchmark]
-    public void Rebuild() => _table.Rebuild(_all);
+    public void Rebuild() => _tables.Build(_table, _all);
 
     /// <summary>One lookup.</summary>
     [Benchmark(OperationsPerInvoke = Lookups)]

@@ -106,8 +106,8 @@ public class ForwardBench
         SpscQueue<SpliceCommand> commands = new(16);
         _worker = new Worker(box, ports, [commands]);
         MembershipSlot slot = membership.Prepare(out byte number)!;
-        (slot.Live, slot.Usable) = (1, 1);
-        slot.Table.Rebuild(1);
+        slot.Use(1);
+        slot.Live = 1;
         membership.Posted(number);
         commands.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
         _worker.Cycle(_now, 1);

@@ -12,6 +12,9 @@ public static partial class TsharkJudge
 {
     private const long Chat = 0x200000;
 
+    // What the bytes mean is not the question: a load's body, cut at the snap length, is poor HTTP.
+    private static readonly string[] BodiesAsData = ["-d", "tcp.port==80,data"];
+
     /// <summary>
     /// Findings of a capture. With <paramref name="checksums"/> each checksum is verified: only for captures of links
     /// without checksum offload, since partial sums look wrong.
@@ -23,8 +26,7 @@ public static partial class TsharkJudge
         string output = Command.Run("tshark",
         [
             "-r", capture, "-n", "-o", $"tcp.check_checksum:{verify}", "-o", $"udp.check_checksum:{verify}", "-o", $"ip.check_checksum:{verify}",
-            // What the bytes mean is not the question: a load's body, cut at the snap length, is poor HTTP.
-            "-d", "tcp.port==80,data", "-Y", display, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|", "-e", "_ws.expert.severity", "-e", "_ws.expert.message",
+            .. BodiesAsData, "-Y", display, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|", "-e", "_ws.expert.severity", "-e", "_ws.expert.message",
         ]);
         var found = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (string line in output.Split('\n', StringSplitOptions.RemoveEmptyEntries))
@@ -42,6 +44,14 @@ public static partial class TsharkJudge
             }
         }
         return found;
+    }
+
+    /// <summary>The frames with findings (those about windows and closing left out), a line each, at most <paramref name="most"/>: to explain what was counted.</summary>
+    public static string Frames(string capture, int most = 40)
+    {
+        const string Usual = "tcp.analysis.zero_window || tcp.analysis.window_full || tcp.connection.fin || tcp.connection.fin_active || tcp.connection.fin_passive";
+        string output = Command.Run("tshark", ["-r", capture, "-n", .. BodiesAsData, "-Y", $"_ws.expert.severity > {Chat} && !({Usual})"]);
+        return string.Join('\n', output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Take(most));
     }
 
     /// <summary>Findings of kinds that the reference (the direct path's capture) does not have.</summary>

@@ -104,6 +104,11 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         {
             SetOffloads(link);
         }
+        foreach (var link in links.Where(l => l.Options.InOrder))
+        {
+            SteerByFlow(link.Host, link.Interface);
+            SteerByFlow(SwitchHost, link.Port);
+        }
         Shape(links);
         _pendingSwitches.Clear();
         _hosts.ForEach(h => h.PendingLinks.Clear());
@@ -252,6 +257,13 @@ public sealed class LabNetwork : IAsyncDisposable, IDisposable
         string[] flags = link.Options.Offloads == Offloads.Gro ? ["gro", "on"] : ["tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off"];
         link.Host.Run("ethtool", ["-K", link.Interface, .. flags]);
         SwitchHost.Run("ethtool", ["-K", link.Port, .. flags]);
+    }
+
+    // Receive packet steering: which processor takes a frame in is decided by its flow (sysfs of the namespace, hence the command).
+    private static void SteerByFlow(Host host, string device)
+    {
+        string processors = ((1UL << Math.Min(Environment.ProcessorCount, 32)) - 1).ToString("x", CultureInfo.InvariantCulture);
+        Command.Run("ip", ["netns", "exec", host.Namespace, "sh", "-c", $"echo {processors} > /sys/class/net/{device}/queues/rx-0/rps_cpus"]);
     }
 
     /// <summary>A shaped link has a bucket at both ends, since only egress can be shaped.</summary>

@@ -28,6 +28,12 @@ public sealed record LinkOptions(string Interface)
 
     public Offloads Offloads { get; init; } = Offloads.Default;
 
+    /// <summary>
+    /// Keeps the frames of a flow in order whichever processor sends them. A veth hands a frame over on the sender's processor: one sent
+    /// next by another processor (by a thread that was moved, by a softirq beside it) may overtake it, which no wire does.
+    /// </summary>
+    public bool InOrder { get; init; }
+
     /// <summary>MAC address of the host's end; null lets the kernel choose.</summary>
     public string? Mac { get; init; }
 }

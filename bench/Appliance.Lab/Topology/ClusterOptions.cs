@@ -51,6 +51,9 @@ public sealed record ClusterOptions
 
     public int Mtu { get; init; } = 1500;
 
+    /// <summary>Whether links keep the order of a flow's frames (<see cref="Net.LinkOptions.InOrder"/>).</summary>
+    public bool InOrder { get; init; }
+
     /// <summary>TCP port of the service, for the kinds that the lab configures itself.</summary>
     public int Port { get; init; } = 80;
 

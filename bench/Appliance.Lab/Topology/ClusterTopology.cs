@@ -141,6 +141,7 @@ public sealed class ClusterTopology
             Addresses = [ClientAddress(number) + "/24", ClientAddress6(number) + "/64"],
             Rate = Options.ClientRate,
             Mtu = Options.Mtu,
+            InOrder = Options.InOrder,
             Offloads = Options.EndOffloads,
         });
         if (Options.Kind is BoxKind.Router or BoxKind.Bare)
@@ -154,7 +155,7 @@ public sealed class ClusterTopology
     {
         bool plain = Options.Kind is BoxKind.Appliance or BoxKind.Bare;
         var host = Lab.AddHost(Text($"box{number}"));
-        var template = new LinkOptions("eth0") { Rate = Options.BoxRate, Mtu = Options.Mtu, Offloads = Options.BoxOffloads };
+        var template = new LinkOptions("eth0") { Rate = Options.BoxRate, Mtu = Options.Mtu, InOrder = Options.InOrder, Offloads = Options.BoxOffloads };
         host.Connect(External, template with { Addresses = plain ? [] : [HostVirtual(number) + "/24", HostVirtual6(number) + "/64"] });
         host.Connect(Internal, template with { Interface = "eth1", Addresses = plain ? [] : [Text($"192.168.1.{number}/24"), Text($"fd00:1::{number}/64")] });
         host.Connect(Sync, new LinkOptions("eth2") { Addresses = [BoxSync(number) + "/24"], Mtu = Options.Mtu });
@@ -173,6 +174,7 @@ public sealed class ClusterTopology
             Addresses = [BackendAddress(number) + "/24", BackendAddress6(number) + "/64"],
             Rate = Options.BackendRate,
             Mtu = Options.Mtu,
+            InOrder = Options.InOrder,
             Offloads = Options.EndOffloads,
         });
         host.Route($"default via {InternalGateway}").Route($"default via {InternalGateway6}");
