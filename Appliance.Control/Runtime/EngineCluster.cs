@@ -54,9 +54,8 @@ public sealed class EngineCluster : IDisposable
             return;
         }
         MembershipSlot slot = LivenessBridge.Prepare(_workers.Memberships, out byte number)!;
-        slot.Usable = _settings.IsProxy ? 1ul << _settings.Node : 0;
+        slot.Use(_settings.IsProxy ? 1ul << _settings.Node : 0);
         slot.Live = 1ul << _settings.Node;
-        slot.Table.Rebuild(slot.Usable);
         foreach (Membership membership in _workers.Memberships) membership.Posted(number);
         ref EngineHeader header = ref _status.Header;
         (header.MembershipVersion, header.Usable, header.Live) = (1, (long)slot.Usable, (long)slot.Live);

@@ -68,6 +68,9 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] me
         memberships[0].SetFactors(_factors);
     }
 
+    /// <summary>For when nothing is to be done: one of the owner tables that a proxy's death would ask for is built now, if one is missing. A millisecond or two.</summary>
+    public void BuildAhead() => memberships[0].Tables.BuildAhead(_usable);
+
     /// <summary>This box's own workload factor (1..255).</summary>
     public byte OwnFactor { get; set; } = 255;
 
@@ -83,13 +86,12 @@ public sealed class LivenessBridge(LivenessCore core, byte self, Membership[] me
             MembershipSlot? slot = Prepare(memberships, out byte number);
             // Some worker has not taken the last one yet: again at the next call.
             if (slot is null) return;
-            slot.Usable = core.Table;
+            slot.Use(core.Table);
             slot.Live = live;
             slot.Linked = linked;
             slot.Version = (uint)core.TableVersion;
             UpdateFactors();
             _factors.CopyTo(slot.Factors, 0);
-            if (slot.Table.Usable != slot.Usable || slot.Usable == 0) slot.Table.Rebuild(slot.Usable);
             (_usable, _live, _linked, _version) = (slot.Usable, live, linked, slot.Version);
             foreach (Membership membership in memberships) membership.Posted(number);
             Post(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });

@@ -14,7 +14,7 @@ namespace Appliance.Control.Runtime;
 public sealed class LivenessThread : IBeatOutput, IDisposable
 {
     private const int BeatPort = UdpPeerSocket.DefaultPort + 1, BellPort = UdpPeerSocket.DefaultPort + 2;
-    private const long AloneAfterNs = 300_000_000, FactorsEveryNs = 50_000_000, CookiesEveryNs = 1_000_000_000;
+    private const long AloneAfterNs = 300_000_000, FactorsEveryNs = 50_000_000, CookiesEveryNs = 1_000_000_000, QuietNs = 1_000_000_000;
 
     private readonly BoxSettings _settings;
     private readonly EngineWorkers _workers;
@@ -39,6 +39,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
     private readonly int _lastBeatLength;
     private int _beatKind;
     private ulong _live = ulong.MaxValue;
+    private long _postedAt;
     private ulong _strangers;
     private volatile bool _stop, _ready, _leaving;
 
@@ -153,7 +154,7 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
             TakeCarriers(now);
             long next = _core.Step(now, Clock.WallMs);
             _bridge.Pump();
-            Follow();
+            Follow(now);
             if (now >= factorsAt)
             {
                 factorsAt = now + FactorsEveryNs;
@@ -161,6 +162,8 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
                 _bridge.UpdateFactors();
                 WriteStatus();
                 _backends.Look();
+                // Not beside what a death has to have done.
+                if (now - _postedAt > QuietNs) _bridge.BuildAhead();
             }
             if (now >= cookiesAt)
             {
@@ -171,11 +174,12 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
         }
     }
 
-    private void Follow()
+    private void Follow(long now)
     {
         if (_bridge.MustWake)
         {
             _bridge.MustWake = false;
+            _postedAt = now;
             _workers.Wake();
         }
         ulong live = _bridge.LivePeers;

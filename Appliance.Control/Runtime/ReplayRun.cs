@@ -103,10 +103,9 @@ public sealed class ReplayRun : IDisposable
     {
         ulong all = config.Nodes.Length == 64 ? ulong.MaxValue : (1ul << config.Nodes.Length) - 1, self = 1ul << config.Self;
         MembershipSlot slot = membership.Prepare(out byte number)!;
-        slot.Usable = (config.Roles & BoxRoles.Proxy) != BoxRoles.None ? self : all & ~self;
+        slot.Use((config.Roles & BoxRoles.Proxy) != BoxRoles.None ? self : all & ~self);
         slot.Live = self | slot.Usable;
         slot.Factors.AsSpan().Fill(100);
-        slot.Table.Rebuild(slot.Usable);
         membership.Posted(number);
         // Long ago: nothing of it is in doubt any more when the first frame comes.
         _box.SetClock(_now - SettledNs, _now / 1_000_000);

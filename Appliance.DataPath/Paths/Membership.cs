@@ -4,22 +4,43 @@ using Appliance.DataPath.State;
 namespace Appliance.DataPath.Paths;
 
 /// <summary>One version of the cluster's membership, with the owner table that follows from it.</summary>
-public sealed class MembershipSlot(ulong[] nameHashes)
+public sealed class MembershipSlot
 {
+    private readonly MaglevTables _tables;
+
+    internal MembershipSlot(MaglevTables tables)
+    {
+        _tables = tables;
+        Table = tables.For(0);
+        Table.Holders++;
+    }
+
     /// <summary>Owner table over <see cref="Usable"/>.</summary>
-    public MaglevTable Table { get; } = new(nameHashes);
+    public MaglevTable Table { get; private set; }
 
     /// <summary>Workload factors by node.</summary>
     public byte[] Factors { get; } = new byte[NodeIds.Max];
 
-    /// <summary>Proxies usable on every traffic link (they own flows); all boxes that live, this one included.</summary>
-    public ulong Usable, Live;
+    /// <summary>Proxies usable on every traffic link: they own flows.</summary>
+    public ulong Usable { get; private set; }
+
+    /// <summary>All boxes that live, this one included.</summary>
+    public ulong Live;
 
     /// <summary>Boxes that live and have both traffic links: what is relayed to others may be lost or stay with them.</summary>
     public ulong Linked;
 
     /// <summary>Version, from the sharer's beats.</summary>
     public uint Version;
+
+    /// <summary>Control: who owns flows in this version, and the table that follows.</summary>
+    public void Use(ulong usable)
+    {
+        Table.Holders--;
+        Table = _tables.For(usable);
+        Table.Holders++;
+        Usable = usable;
+    }
 }
 
 /// <summary>
@@ -42,11 +63,15 @@ public sealed class Membership
     public Membership(ulong[] nameHashes)
     {
         _slots = new MembershipSlot[Remembered + 2];
-        for (int i = 0; i < _slots.Length; i++) _slots[i] = new MembershipSlot(nameHashes);
+        Tables = new MaglevTables(nameHashes, _slots.Length);
+        for (int i = 0; i < _slots.Length; i++) _slots[i] = new MembershipSlot(Tables);
     }
 
     /// <summary>Another worker's view of the same slots: a version is built once, and each worker swaps when its command comes.</summary>
-    public Membership(Membership first) => _slots = first._slots;
+    public Membership(Membership first) => (_slots, Tables) = (first._slots, first.Tables);
+
+    /// <summary>Control: where slots have their tables from.</summary>
+    public MaglevTables Tables { get; }
 
     /// <summary>Worker: the present version; null before the first.</summary>
     public MembershipSlot? Current => _current < 0 ? null : _slots[_current];

@@ -1,6 +1,7 @@
 using System.Numerics;
 using Appliance.DataPath.Balance;
 using Appliance.DataPath.Flow;
+using Appliance.DataPath.Paths;
 using Appliance.DataPath.State;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;
@@ -31,8 +32,7 @@ internal sealed class MaglevTableTests
     [TestCase(64)]
     public void Every_node_has_an_equal_share(int nodes)
     {
-        var table = new MaglevTable(Names(nodes));
-        table.Rebuild(ulong.MaxValue);
+        MaglevTable table = new MaglevTables(Names(nodes), 1).For(ulong.MaxValue);
         var counts = new int[nodes];
         foreach (byte node in Contents(table)) counts[node]++;
         Assert.That(counts, Is.All.InRange(MaglevTable.Size / nodes, MaglevTable.Size / nodes + 1));
@@ -45,14 +45,12 @@ internal sealed class MaglevTableTests
     [TestCase(16)]
     public void Removing_one_moves_its_share_and_little_else(int nodes)
     {
-        var table = new MaglevTable(Names(nodes));
+        var tables = new MaglevTables(Names(nodes), 1);
         ulong all = (1ul << nodes) - 1;
         for (int gone = 0; gone < nodes; gone++)
         {
-            table.Rebuild(all);
-            byte[] before = Contents(table);
-            table.Rebuild(all & ~(1ul << gone));
-            byte[] after = Contents(table);
+            byte[] before = Contents(tables.For(all));
+            byte[] after = Contents(tables.For(all & ~(1ul << gone)));
             int needless = 0;
             for (int i = 0; i < before.Length; i++)
             {
@@ -61,40 +59,68 @@ internal sealed class MaglevTableTests
             }
             // The paper finds a few percent with this many entries per node.
             Assert.That(needless, Is.LessThan(MaglevTable.Size / 20));
-            table.Rebuild(all);
-            Assert.That(Contents(table), Is.EqualTo(before), "the way back is the same");
+            Assert.That(Contents(tables.Build(tables.For(1), all)), Is.EqualTo(before), "built again it is the same");
         }
     }
 
     [Test]
     public void The_table_depends_on_names_and_set_only()
     {
-        MaglevTable x = new(Names(5)), y = new(Names(5));
-        y.Rebuild(0b00110);
-        x.Rebuild(0b10111);
-        y.Rebuild(0b10111);
-        Assert.That(Contents(x), Is.EqualTo(Contents(y)));
+        MaglevTables x = new(Names(5), 1), y = new(Names(5), 1);
+        y.For(0b00110);
+        Assert.That(Contents(x.For(0b10111)), Is.EqualTo(Contents(y.For(0b10111))));
     }
 
     [Test]
     public void Without_nodes_there_is_none()
     {
-        var table = new MaglevTable(Names(3));
-        Assert.That(table.Lookup(12345), Is.EqualTo(NodeIds.None));
-        table.Rebuild(0b1000);
-        Assert.That(table.Lookup(ulong.MaxValue), Is.EqualTo(NodeIds.None));
-        table.Rebuild(0b100);
-        Assert.That(table.Lookup(ulong.MaxValue), Is.EqualTo(2));
+        var tables = new MaglevTables(Names(3), 1);
+        Assert.That(tables.For(0).Lookup(12345), Is.EqualTo(NodeIds.None));
+        Assert.That(tables.For(0b1000).Lookup(ulong.MaxValue), Is.EqualTo(NodeIds.None));
+        Assert.That(tables.For(0b100).Lookup(ulong.MaxValue), Is.EqualTo(2));
+        Assert.That(tables.Build(tables.For(0b100), 0).Lookup(ulong.MaxValue), Is.EqualTo(NodeIds.None));
     }
 
     [Test]
-    public void Rebuilding_allocates_nothing()
+    public void What_one_death_would_ask_for_is_built_ahead_one_at_a_time()
     {
-        var table = new MaglevTable(Names(8));
-        table.Rebuild(0xff);
+        var tables = new MaglevTables(Names(5), 3);
+        tables.For(0b11111);
+        int ahead = 0;
+        while (tables.BuildAhead(0b11111)) Assert.That(++ahead, Is.LessThanOrEqualTo(5));
+        Assert.That(ahead, Is.EqualTo(5));
+        long built = tables.Built;
+        for (int gone = 0; gone < 5; gone++) tables.For(0b11111 & ~(1ul << gone));
+        Assert.That(tables.Built, Is.EqualTo(built));
+        tables.For(0b00111);
+        Assert.That(tables.Built, Is.EqualTo(built + 1), "two deaths are built when they come");
+    }
+
+    [Test]
+    public void A_table_that_a_slot_holds_stays_while_others_come_and_go()
+    {
+        const int Nodes = 9;
+        var membership = new Membership(Names(Nodes));
+        MembershipSlot slot = membership.Prepare(out _)!;
+        slot.Use(0b1_1111_1111);
+        byte[] before = Contents(slot.Table);
+        for (ulong set = 1; set < 1ul << Nodes; set++) membership.Tables.For(set);
+        while (membership.Tables.BuildAhead(0b1111)) { }
+        Assert.That(Contents(slot.Table), Is.EqualTo(before));
+        slot.Use(0b11);
+        Assert.That(Contents(slot.Table), Is.All.LessThan(2));
+    }
+
+    [Test]
+    public void Building_allocates_nothing()
+    {
+        var tables = new MaglevTables(Names(8), 1);
+        tables.For(0xff);
+        tables.BuildAhead(0xff);
         long before = GC.GetAllocatedBytesForCurrentThread();
-        table.Rebuild(0x7f);
-        table.Rebuild(0xfe);
+        tables.For(0x7f);
+        tables.For(0xfe);
+        tables.BuildAhead(0xff);
         Assert.That(GC.GetAllocatedBytesForCurrentThread() - before, Is.Zero);
     }
 }

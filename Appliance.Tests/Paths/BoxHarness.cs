@@ -189,9 +189,8 @@ internal sealed class BoxHarness : IDisposable
     public void Post(ulong usable, ulong live)
     {
         MembershipSlot slot = LivenessBridge.Prepare(_memberships, out byte number)!;
-        slot.Usable = usable;
+        slot.Use(usable);
         slot.Live = slot.Linked = live;
-        slot.Table.Rebuild(usable);
         foreach (Membership membership in _memberships) membership.Posted(number);
         Tell(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
     }

@@ -161,7 +161,7 @@ public sealed class WorkerTablesTests
         {
             MembershipSlot slot = LivenessBridge.Prepare(all, out byte number)!;
             slot.Version = (uint)version;
-            slot.Usable = (ulong)(version / 2 % 3);
+            slot.Use((ulong)(version / 2 % 3));
             foreach (Membership membership in all) membership.Posted(number);
             Assert.That(LivenessBridge.Prepare(all, out _), Is.Null);
             all[version % 2].Apply(number, version);

@@ -286,8 +286,8 @@ internal sealed class BoxNode : SimNode, IClusterWire
     {
         _isMember = true;
         MembershipSlot slot = _membership.Prepare(out byte number)!;
-        slot.Usable = slot.Live = 1;
-        slot.Table.Rebuild(slot.Usable);
+        slot.Use(1);
+        slot.Live = 1;
         _membership.Posted(number);
         _fromLiveness.TryEnqueue(new SpliceCommand { Kind = SpliceCommandKind.Membership, Node = number });
         RequestStep(0);
