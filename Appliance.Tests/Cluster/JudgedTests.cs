@@ -32,6 +32,8 @@ public sealed class JudgedTests
     // What is rare is seldom in the first.
     private const int DirectRuns = 4;
 
+    private const int MostFrames = 40;
+
     private static readonly (string, string)[] Ecn = [("ipv4.tcp_ecn", "1")];
 
     private static readonly (string, string)[] Plain = [("ipv4.tcp_timestamps", "0"), ("ipv4.tcp_sack", "0"), ("ipv4.tcp_window_scaling", "0")];
@@ -56,13 +58,12 @@ public sealed class JudgedTests
     public async Task Judges_find_nothing(string share, Offloads offloads, bool plain, int mtu)
     {
         var cluster = new ClusterOptions { EndOffloads = offloads, BoxOffloads = offloads, EndSettings = plain ? Plain : Ecn, Mtu = mtu, InOrder = true };
-        IReadOnlyDictionary<string, int> found;
-        string frames;
+        ILookup<string, string> found;
         int repeated;
         await using (var lab = ApplianceLab.Start(new ApplianceOptions { Share = share, Heartbeat = "200ms misses 10" }, cluster))
         {
             var judges = lab.Topology.Clients.Concat(lab.Topology.Backends).Select(ConntrackJudge.Attach).ToList();
-            (found, frames) = await Judged(lab.Client, lab.Topology.Backends, lab.Topology.ServiceAddress(), lab.Topology.ServiceAddress(ipv6: true));
+            found = await Judged(lab.Client, lab.Topology.Backends, lab.Topology.ServiceAddress(), lab.Topology.ServiceAddress(ipv6: true));
             foreach (var judge in judges)
             {
                 Assert.That(judge.Verdict().Invalid, Is.Zero, judge.Explain());
@@ -74,19 +75,19 @@ public sealed class JudgedTests
         var direct = new Dictionary<string, int>(StringComparer.Ordinal);
         for (int run = 0; run < DirectRuns && (run == 0 || Unexplained().Any()); run++)
         {
-            foreach (var (family, count) in (share == "by flow" ? await Routed(cluster) : await Overtaking(cluster)).Found)
+            foreach (var family in share == "by flow" ? await Routed(cluster) : await Overtaking(cluster))
             {
-                direct[family] = Math.Max(count, direct.GetValueOrDefault(family));
+                direct[family.Key] = Math.Max(family.Count(), direct.GetValueOrDefault(family.Key));
             }
         }
-        string both = $"found: {string.Join(", ", found)}\ndirect: {string.Join(", ", direct)}\nboxes' own repeats: {repeated}";
+        string both = $"found: {string.Join(", ", found.Select(f => (f.Key, f.Count())))}\ndirect: {string.Join(", ", direct)}\nboxes' own repeats: {repeated}";
         TestContext.Out.WriteLine(both);
-        Assert.That(Unexplained(), Is.Empty, $"{both}\n{frames}");
+        Assert.That(Unexplained().Select(f => f.Key), Is.Empty, $"{both}\n{string.Join('\n', Unexplained().SelectMany(f => f).Take(MostFrames))}");
 
-        IEnumerable<KeyValuePair<string, int>> Unexplained() => found.Where(f => f.Value > Times(f.Key) * (direct.GetValueOrDefault(f.Key) + (f.Key == Repair ? repeated : 0)));
+        IEnumerable<IGrouping<string, string>> Unexplained() => found.Where(f => f.Count() > Times(f.Key) * (direct.GetValueOrDefault(f.Key) + (f.Key == Repair ? repeated : 0)));
     }
 
-    private static async Task<(IReadOnlyDictionary<string, int> Found, string Frames)> Routed(ClusterOptions cluster)
+    private static async Task<ILookup<string, string>> Routed(ClusterOptions cluster)
     {
         await using var lab = LabNetwork.Create();
         var topology = ClusterTopology.Build(lab, cluster with { Kind = BoxKind.Router, Boxes = 1 });
@@ -95,7 +96,7 @@ public sealed class JudgedTests
     }
 
     // No box at all: two hosts and a wire on which one segment in twenty comes two milliseconds late.
-    private static async Task<(IReadOnlyDictionary<string, int> Found, string Frames)> Overtaking(ClusterOptions cluster)
+    private static async Task<ILookup<string, string>> Overtaking(ClusterOptions cluster)
     {
         await using var lab = LabNetwork.Create();
         var net = lab.AddSwitch("net");
@@ -116,22 +117,16 @@ public sealed class JudgedTests
         return await Judged(client, [server], ClusterTopology.VirtualAddress, ClusterTopology.VirtualAddress6);
     }
 
-    /// <summary>Runs the load and has tshark judge what both ends sent and received: findings per family, and the frames they are in.</summary>
-    private static async Task<(IReadOnlyDictionary<string, int> Found, string Frames)> Judged(Host client, IEnumerable<Host> servers, params string[] addresses)
+    /// <summary>Runs the load and has tshark judge what both ends sent and received: per family, the frames that it found something in.</summary>
+    private static async Task<ILookup<string, string>> Judged(Host client, IEnumerable<Host> servers, params string[] addresses)
     {
         // The boxes' own probes of the backends are no connection of a client.
         string filter = $"tcp and (host {ClusterTopology.ClientAddress(1)} or host {ClusterTopology.ClientAddress6(1)})";
         var captures = servers.Prepend(client).Select(h => Capture.Start(h, "eth0", h.Name, filter: filter)).ToList();
-        foreach (string address in addresses)
-        {
-            await Traffic(client, address);
-        }
-        var all = captures.SelectMany(c => TsharkJudge.Findings(c.Stop())).ToList();
+        await Task.WhenAll(addresses.Select(a => Traffic(client, a)));
+        var all = captures.SelectMany(c => TsharkJudge.Judge(c.Stop()).Select(f => f with { Frame = $"{c.Path}: {f.Frame}" })).ToList();
         Assert.That(captures.Sum(c => c.LostFrames()), Is.Zero);
-        string frames = string.Join('\n', captures.Select(c => $"{c.Path}:\n{TsharkJudge.Frames(c.Path)}"));
-        var found = all.Where(f => !f.Key.StartsWith(PortsAgain, StringComparison.Ordinal))
-            .GroupBy(f => FamilyOf(f.Key), StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Sum(f => f.Value), StringComparer.Ordinal);
-        return (found, frames);
+        return all.Where(f => !f.Kind.StartsWith(PortsAgain, StringComparison.Ordinal)).ToLookup(f => FamilyOf(f.Kind), f => f.Frame, StringComparer.Ordinal);
     }
 
     private static string FamilyOf(string finding) =>

@@ -12,23 +12,26 @@ public static partial class TsharkJudge
 {
     private const long Chat = 0x200000;
 
-    // What the bytes mean is not the question: a load's body, cut at the snap length, is poor HTTP.
-    private static readonly string[] BodiesAsData = ["-d", "tcp.port==80,data"];
-
     /// <summary>
     /// Findings of a capture. With <paramref name="checksums"/> each checksum is verified: only for captures of links
     /// without checksum offload, since partial sums look wrong.
     /// </summary>
-    public static IReadOnlyDictionary<string, int> Findings(string capture, bool checksums = false, string? filter = null)
+    public static IReadOnlyDictionary<string, int> Findings(string capture, bool checksums = false, string? filter = null) =>
+        Judge(capture, checksums, filter).GroupBy(f => f.Kind, StringComparer.Ordinal).ToDictionary(g => g.Key, g => g.Count(), StringComparer.Ordinal);
+
+    /// <summary>The same, one by one, each with its frame's line.</summary>
+    public static IReadOnlyList<TsharkFinding> Judge(string capture, bool checksums = false, string? filter = null)
     {
         string verify = checksums ? "TRUE" : "FALSE";
         string display = filter is null ? "_ws.expert" : $"_ws.expert && ({filter})";
         string output = Command.Run("tshark",
         [
             "-r", capture, "-n", "-o", $"tcp.check_checksum:{verify}", "-o", $"udp.check_checksum:{verify}", "-o", $"ip.check_checksum:{verify}",
-            .. BodiesAsData, "-Y", display, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|", "-e", "_ws.expert.severity", "-e", "_ws.expert.message",
+            // What the bytes mean is not the question: a load's body, cut at the snap length, is poor HTTP.
+            "-d", "tcp.port==80,data", "-Y", display, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=|", "-e", "_ws.expert.severity", "-e", "_ws.expert.message",
+            "-e", "frame.number", "-e", "frame.time_relative", "-e", "_ws.col.Source", "-e", "_ws.col.Destination", "-e", "_ws.col.Info",
         ]);
-        var found = new Dictionary<string, int>(StringComparer.Ordinal);
+        var found = new List<TsharkFinding>();
         foreach (string line in output.Split('\n', StringSplitOptions.RemoveEmptyEntries))
         {
             string[] fields = line.Split('\t');
@@ -38,20 +41,11 @@ public static partial class TsharkJudge
             {
                 if (long.Parse(severities[i], CultureInfo.InvariantCulture) > Chat)
                 {
-                    string kind = Digits().Replace(messages[i], "N");
-                    found[kind] = found.GetValueOrDefault(kind) + 1;
+                    found.Add(new TsharkFinding(Digits().Replace(messages[i], "N"), string.Join(' ', fields.Skip(2))));
                 }
             }
         }
         return found;
-    }
-
-    /// <summary>The frames with findings (those about windows and closing left out), a line each, at most <paramref name="most"/>: to explain what was counted.</summary>
-    public static string Frames(string capture, int most = 40)
-    {
-        const string Usual = "tcp.analysis.zero_window || tcp.analysis.window_full || tcp.connection.fin || tcp.connection.fin_active || tcp.connection.fin_passive";
-        string output = Command.Run("tshark", ["-r", capture, "-n", .. BodiesAsData, "-Y", $"_ws.expert.severity > {Chat} && !({Usual})"]);
-        return string.Join('\n', output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Take(most));
     }
 
     /// <summary>Findings of kinds that the reference (the direct path's capture) does not have.</summary>
@@ -61,3 +55,6 @@ public static partial class TsharkJudge
     [GeneratedRegex("[0-9]+")]
     private static partial Regex Digits();
 }
+
+/// <summary>A kind of finding, and the frame that it is about: number, time, addresses, what it says.</summary>
+public sealed record TsharkFinding(string Kind, string Frame);
