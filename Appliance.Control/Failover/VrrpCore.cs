@@ -81,9 +81,13 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
     // After the first announcement: caches and switches miss some.
     private static readonly long[] AnnounceAgainNs = [100_000_000, 1_000_000_000, 5_000_000_000];
 
-    private long _deadline = long.MaxValue, _announceAt = long.MaxValue, _activeInterval = options.IntervalNs;
+    // Of answers to lower ones: two boxes that contradict each other make no storm.
+    private const long LeastGapNs = 1_000_000;
+
+    private long _deadline = long.MaxValue, _announceAt = long.MaxValue, _sentAt = long.MinValue / 2, _activeInterval = options.IntervalNs;
     private int _announced;
     private bool _listened;
+    private byte _priority = options.Priority;
     private VrrpCause _why;
 
     public VrrpState State { get; private set; }
@@ -98,8 +102,17 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
 
     public byte ActivePriority { get; private set; }
 
-    /// <summary>The priority that is advertised and compared; health may lower it. 1 to 254, or the options' 255.</summary>
-    public byte Priority { get; set; } = options.Priority;
+    /// <summary>The priority that is advertised and compared, at least 1; health may lower it.</summary>
+    public byte Priority { get => _priority; set => _priority = Math.Max(value, (byte)1); }
+
+    /// <summary>This box may be active: in step with its peers, links up, lease held. An active one that is not resigns at the next <see cref="Step"/>.</summary>
+    public bool IsFit { get; set; } = true;
+
+    /// <summary>False while it is to stay a backup of lower ones, too (it was told to give way).</summary>
+    public bool MayPreempt { get; set; } = true;
+
+    /// <summary>Advertisements with this box's own source address: its own, come back, or another box of the same address.</summary>
+    public long OwnSource { get; private set; }
 
     /// <summary>How often this box stayed a backup although nobody was active, because it was not fit.</summary>
     public long Withheld { get; private set; }
@@ -110,26 +123,35 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
     // 6.1: the higher the priority, the shorter.
     private long SkewNs => (256 - Priority) * _activeInterval / 256;
 
+    // 6.1: the owner of the addresses preempts always.
+    private bool Preempts => Priority == 255 || (options.Preempt && MayPreempt);
+
     private long ActiveDownNs => (3 * _activeInterval) + SkewNs;
 
     /// <summary>Begins (6.4.1). The owner of the addresses is active at once, others listen first.</summary>
-    public void Start(bool fit, long now)
+    public void Start(long now)
     {
         if (State != VrrpState.Initialize) return;
         _activeInterval = options.IntervalNs;
-        if (Priority == 255 && fit) BecomeActive(VrrpCause.Owner, now);
+        (ActiveSource, ActivePriority) = (default, 0);
+        if (Priority == 255 && IsFit) BecomeActive(VrrpCause.Owner, now);
         else BecomeBackup(VrrpCause.Started, now, ActiveDownNs);
     }
 
     /// <summary>Ends; an active one says so.</summary>
     public void Stop(long now) => Leave(VrrpState.Initialize, VrrpCause.Stopped, long.MaxValue, now);
 
-    /// <summary>An active one gives way (planned, or because it may not go on) and says so; it stays a backup that others precede.</summary>
+    /// <summary>An active one gives way (planned: see <see cref="MayPreempt"/>) and says so.</summary>
     public void Resign(VrrpCause cause, long now) => Leave(VrrpState.Backup, cause, now + ActiveDownNs, now);
 
     /// <summary>A valid advertisement came.</summary>
     public void Receive(in VrrpView advert, IpAddr source, long now)
     {
+        if (source == options.Source)
+        {
+            OwnSource++;
+            return;
+        }
         YieldIfAway(now);
         switch (State)
         {
@@ -150,14 +172,20 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
         Await(VrrpCause.ActiveDied, now + SkewNs);
     }
 
-    /// <summary>Does what is due. <paramref name="fit"/>: this box may be active.</summary>
-    public void Step(bool fit, long now)
+    /// <summary>This box was away for long enough to be thought dead: an active one listens before it transmits again. (Of absences longer than two intervals it knows itself.)</summary>
+    public void Away(long now)
+    {
+        if (State == VrrpState.Active) BecomeBackup(VrrpCause.Away, now, options.IntervalNs + SkewNs);
+    }
+
+    /// <summary>Does what is due.</summary>
+    public void Step(long now)
     {
         YieldIfAway(now);
-        if (State == VrrpState.Active && !fit) Resign(VrrpCause.Unfit, now);
+        if (State == VrrpState.Active && !IsFit) Resign(VrrpCause.Unfit, now);
         if (now >= _deadline)
         {
-            if (State == VrrpState.Backup) ActiveIsDown(fit, now);
+            if (State == VrrpState.Backup) ActiveIsDown(now);
             else if (State == VrrpState.Active) SendAdvert(now);
         }
         if (State == VrrpState.Active && now >= _announceAt) Announce(now);
@@ -173,7 +201,7 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
             Await(VrrpCause.Resigned, now + SkewNs);
             return;
         }
-        if (options.Preempt && advert.Priority < Priority) return;
+        if (Preempts && advert.Priority < Priority) return;
         Follow(advert, source, now);
     }
 
@@ -183,7 +211,7 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
         if (!yields)
         {
             // 6.4.3: tells the other, and the switches between.
-            SendAdvert(now);
+            if (IsFit && now - _sentAt >= LeastGapNs) SendAdvert(now);
             return;
         }
         Enter(VrrpState.Backup, VrrpCause.Preempted, now);
@@ -204,9 +232,9 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
         _listened = false;
     }
 
-    private void ActiveIsDown(bool fit, long now)
+    private void ActiveIsDown(long now)
     {
-        if (!fit)
+        if (!IsFit)
         {
             Withheld++;
             _deadline = now + _activeInterval;
@@ -225,7 +253,7 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
     // Others waited for three intervals and their skew: one of them may be active now.
     private void YieldIfAway(long now)
     {
-        if (State == VrrpState.Active && now - _deadline > 2 * options.IntervalNs) BecomeBackup(VrrpCause.Away, now, options.IntervalNs + SkewNs);
+        if (now - _deadline > 2 * options.IntervalNs) Away(now);
     }
 
     private void BecomeActive(VrrpCause cause, long now)
@@ -242,11 +270,11 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
     {
         Enter(VrrpState.Backup, cause, now);
         Await(VrrpCause.Silence, now + silence);
-        _listened = true;
     }
 
     private void Leave(VrrpState to, VrrpCause cause, long deadline, long now)
     {
+        YieldIfAway(now);
         if (State == VrrpState.Active) output.SendAdvert(0);
         else if (to == VrrpState.Backup) return;
         if (State == to) return;
@@ -264,6 +292,7 @@ public sealed class VrrpCore(VrrpOptions options, IVrrpOutput output)
     private void SendAdvert(long now)
     {
         output.SendAdvert(Priority);
+        _sentAt = now;
         _deadline = now + options.IntervalNs;
     }
 

@@ -34,8 +34,8 @@ public enum VrrpReject
 }
 
 /// <summary>
-/// A VRRPv3 advertisement over the bytes of an IP packet's payload (RFC 9568 5.2). The checksum covers a pseudo-header for both families, as
-/// keepalived sends and Wireshark expects it (RFC 5798 5.2.8); what was computed without one over IPv4 is accepted too.
+/// A VRRPv3 advertisement over the bytes of an IP packet's payload (RFC 9568 5.2). Over IPv4 the checksum covers a pseudo-header as keepalived
+/// sends and Wireshark expects it (RFC 5798 5.2.8), or none (RFC 9568 5.2.8): both are accepted, the sender chooses.
 /// </summary>
 public readonly ref struct VrrpView
 {
@@ -97,9 +97,9 @@ public readonly ref struct VrrpView
 
     /// <summary>
     /// Writes an advertisement from <paramref name="source"/> to <paramref name="destination"/>; returns its length. The interval is rounded to
-    /// hundredths of a second, 1 to 4095. All addresses are of the source's family; of IPv6 the first is the link-local one.
+    /// hundredths of a second, 1 to 4095; <paramref name="pseudoHeader"/> matters over IPv4 only. All addresses are of the source's family; of IPv6 the first is the link-local one.
     /// </summary>
-    public static int Write(Span<byte> payload, IpAddr source, IpAddr destination, byte routerId, byte priority, long intervalNs, ReadOnlySpan<IpAddr> addresses)
+    public static int Write(Span<byte> payload, IpAddr source, IpAddr destination, byte routerId, byte priority, long intervalNs, ReadOnlySpan<IpAddr> addresses, bool pseudoHeader = true)
     {
         int size = source.IsV4 ? 4 : 16, length = HeaderBytes + (addresses.Length * size);
         (payload[0], payload[1], payload[2], payload[3]) = (VersionAndType, routerId, priority, (byte)addresses.Length);
@@ -110,7 +110,10 @@ public readonly ref struct VrrpView
             if (source.IsV4) addresses[i].WriteV4(payload[(HeaderBytes + (i * size))..]);
             else addresses[i].WriteV6(payload[(HeaderBytes + (i * size))..]);
         }
-        BinaryPrimitives.WriteUInt16BigEndian(payload[6..], InternetChecksum.Transport(source, destination, Protocol, payload[..length]));
+        ushort checksum = pseudoHeader || !source.IsV4
+            ? InternetChecksum.Transport(source, destination, Protocol, payload[..length])
+            : (ushort)~InternetChecksum.Sum(payload[..length]);
+        BinaryPrimitives.WriteUInt16BigEndian(payload[6..], checksum);
         return length;
     }
 }

@@ -14,7 +14,7 @@ namespace Appliance.Control.Runtime;
 public sealed class LivenessThread : IBeatOutput, IDisposable
 {
     private const int BeatPort = UdpPeerSocket.DefaultPort + 1, BellPort = UdpPeerSocket.DefaultPort + 2;
-    private const long AloneAfterNs = 300_000_000, FactorsEveryNs = 50_000_000, CookiesEveryNs = 1_000_000_000, QuietNs = 1_000_000_000;
+    private const long AloneAfterNs = 300_000_000, FactorsEveryNs = 50_000_000, CookiesEveryNs = 1_000_000_000, QuietNs = 1_000_000_000, SpareNs = 10_000_000;
 
     private readonly BoxSettings _settings;
     private readonly EngineWorkers _workers;
@@ -162,8 +162,8 @@ public sealed class LivenessThread : IBeatOutput, IDisposable
                 _bridge.UpdateFactors();
                 WriteStatus();
                 _backends.Look();
-                // Not beside what a death has to have done.
-                if (now - _postedAt > QuietNs) _bridge.BuildAhead();
+                // Not beside what a death has to have done, and not if a beat late by a table's building were a death.
+                if (now - _postedAt > QuietNs && _core.BoundNs > SpareNs) _bridge.BuildAhead();
             }
             if (now >= cookiesAt)
             {

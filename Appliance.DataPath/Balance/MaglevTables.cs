@@ -77,9 +77,10 @@ public sealed class MaglevTables
         return false;
     }
 
-    /// <summary>Fills a table for <paramref name="usable"/>, whatever it was before.</summary>
+    /// <summary>Fills a table that nobody holds for <paramref name="usable"/>, whatever it was before.</summary>
     public MaglevTable Build(MaglevTable table, ulong usable)
     {
+        if (table.Holders > 0) throw new InvalidOperationException("somebody may be looking up in this table");
         usable = Named(usable);
         if (usable == 0) Array.Fill(table.Entries, NodeIds.None);
         else Fill(table.Entries, usable);

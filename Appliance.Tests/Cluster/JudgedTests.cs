@@ -34,6 +34,9 @@ public sealed class JudgedTests
 
     private const int MostFrames = 40;
 
+    // Of some hundred connections: more is no busy machine.
+    private const int MostRepeated = 5;
+
     private static readonly (string, string)[] Ecn = [("ipv4.tcp_ecn", "1")];
 
     private static readonly (string, string)[] Plain = [("ipv4.tcp_timestamps", "0"), ("ipv4.tcp_sack", "0"), ("ipv4.tcp_window_scaling", "0")];
@@ -70,7 +73,9 @@ public sealed class JudgedTests
             }
             Assert.That(judges.Sum(j => j.Verdict().Seen), Is.GreaterThan(100));
             ClusterLoad.ChecksumsGood(lab);
+            Assert.That(lab.Boxes[0].Counters().Keys, Is.SupersetOf(Repeats));
             repeated = (int)Repeats.Sum(lab.Counter);
+            Assert.That(repeated, Is.LessThanOrEqualTo(MostRepeated));
         }
         var direct = new Dictionary<string, int>(StringComparer.Ordinal);
         for (int run = 0; run < DirectRuns && (run == 0 || Unexplained().Any()); run++)

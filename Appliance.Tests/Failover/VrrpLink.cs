@@ -1,5 +1,6 @@
 using Appliance.Control.Failover;
 using Appliance.DataPath.Wire;
+using NUnit.Framework;
 
 namespace Appliance.Tests.Failover;
 
@@ -56,7 +57,7 @@ internal sealed class VrrpLink
         Now = end;
     }
 
-    private void Send(Router from, byte priority)
+    public void Send(Router from, byte priority)
     {
         var bytes = new byte[12];
         VrrpView.Write(bytes, from.Options.Source, Group, from.Options.RouterId, priority, from.Options.IntervalNs, [Parse("203.0.113.10")]);
@@ -86,14 +87,12 @@ internal sealed class VrrpLink
 
         public bool IsRunning { get; private set; } = true;
 
-        public bool IsFit { get; set; } = true;
-
         /// <summary>Everything it did: "active Silence", "advert 100", "announce".</summary>
         public List<string> Did { get; } = [];
 
         public List<long> AdvertsAt { get; } = [];
 
-        public void Start() => Core.Start(IsFit, _link.Now);
+        public void Start() => Core.Start(_link.Now);
 
         public void Pause() => IsRunning = false;
 
@@ -127,11 +126,13 @@ internal sealed class VrrpLink
 
         public void Turn()
         {
-            if (IsRunning) Core.Step(IsFit, _link.Now);
+            if (IsRunning) Core.Step(_link.Now);
         }
 
         public void SendAdvert(byte priority)
         {
+            // Also its last one: state before address, and address before state on the way back.
+            Assert.That((IsRunning, Core.State), Is.EqualTo((true, VrrpState.Active)));
             Did.Add($"advert {priority}");
             AdvertsAt.Add(_link.Now);
             _link.Send(this, priority);

@@ -43,6 +43,9 @@ public sealed class VrrpViewTests
         byte[] plain = Advert4;
         (plain[6], plain[7]) = (0xca, 0x84);
         Assert.That(VrrpView.TryParse(plain, Source4, Group4, 255, out _), Is.EqualTo(VrrpReject.None));
+        var written = new byte[plain.Length];
+        VrrpView.Write(written, Source4, Group4, 10, 200, 1_000_000_000, [Address("203.0.113.10")], pseudoHeader: false);
+        Assert.That(written, Is.EqualTo(plain));
         var six = new byte[64];
         int length = VrrpView.Write(six, Source6, Group6, 1, 1, 1, [Source6]);
         (six[6], six[7]) = (0, 0);

@@ -52,9 +52,6 @@ internal sealed class NatBox : SimNode
     /// <summary>If set, larger packets are answered by packet-too-big and dropped.</summary>
     public int NarrowMtu { get; init; } = 65_535;
 
-    /// <summary>If set, follows the connections, and what it refuses does not pass.</summary>
-    public TrackingWitness? Witness { get; init; }
-
     /// <summary>Times (four at most, shrinking apart) that the sabotage was carried out.</summary>
     public int Sabotaged { get; private set; }
 
@@ -74,7 +71,6 @@ internal sealed class NatBox : SimNode
             TooBig(port, frame, source, destination);
             return;
         }
-        if (Witness?.Refuses(frame, vnet, port, source, destination) == true) return;
         SimFrame copy = World.Frames.Copy(frame, vnet);
         IpAddr hop;
         if (port == 0 && destination == _scenario.Addresses.Service(v6))

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Appliance.DataPath.Wire;
 using NUnit.Framework;
 
@@ -48,34 +47,6 @@ public class NatBoxSimulationTests
         {
             foreach (FaultKind kind in Enum.GetValues<FaultKind>()) Assert.That(summary.Coverage[state, kind], Is.GreaterThan(0), $"{kind} in {state}");
         }
-    }
-
-    /// <summary>
-    /// Between ends that obey TCP, over links that lose, reorder, duplicate and corrupt, what the tracker refuses nobody misses; it is little (late
-    /// duplicates, RSTs of the connection before), and the tracker sees every end.
-    /// </summary>
-    [TestCase(false)]
-    [TestCase(true)]
-    public void What_a_tracker_between_refuses_nobody_misses(bool offloads)
-    {
-        var witnesses = new ConcurrentBag<TrackingWitness>();
-        SimulationAssert.AllComplete(ScenarioRunner.RunAll(ScenarioRunner.Seeds(150), Options with
-        {
-            Name = "nat tracked",
-            Offloads = offloads,
-            Corruption = !offloads,
-            Boxes = s =>
-            {
-                var witness = new TrackingWitness();
-                witnesses.Add(witness);
-                s.AddBox(new NatBox(s, 0, Sabotage.None) { Witness = witness });
-            },
-        }));
-        int followed = witnesses.Sum(w => w.Count), ended = witnesses.Sum(w => w.Ended), refused = witnesses.Sum(w => w.Refused.Count);
-        TestContext.Out.WriteLine($"{followed} connections followed, the end of {ended} seen, {refused} segments refused");
-        if (ScenarioRunner.IsReplay) return;
-        Assert.That(ended, Is.GreaterThan(followed * 99 / 100));
-        Assert.That(refused, Is.LessThan(followed / 50), string.Join('\n', witnesses.SelectMany(w => w.Refused).Take(20)));
     }
 
     [Test]
