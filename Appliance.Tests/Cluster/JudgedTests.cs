@@ -1,4 +1,6 @@
+using System.Text.Json;
 using Appliance.DataPath.Port;
+using Appliance.DataPath.State;
 using Appliance.Lab;
 using Appliance.Lab.Faults;
 using Appliance.Lab.Judges;
@@ -50,7 +52,7 @@ public sealed class JudgedTests
     ];
 
     // Of a backend's SYN after 50 ms, of a request's start: on a busy machine that comes before the answer.
-    private static readonly string[] Repeats = ["backendTimeouts", "ownedRetransmissions"];
+    private static readonly string[] Repeats = [.. ((Counter[])[Counter.BackendTimeouts, Counter.OwnedRetransmissions]).Select(c => JsonNamingPolicy.CamelCase.ConvertName(c.ToString()))];
 
     // The client chooses its ports before anybody can have a say.
     private const string PortsAgain = "A new tcp session is started with the same ports";
@@ -73,7 +75,6 @@ public sealed class JudgedTests
             }
             Assert.That(judges.Sum(j => j.Verdict().Seen), Is.GreaterThan(100));
             ClusterLoad.ChecksumsGood(lab);
-            Assert.That(lab.Boxes[0].Counters().Keys, Is.SupersetOf(Repeats));
             repeated = (int)Repeats.Sum(lab.Counter);
             Assert.That(repeated, Is.LessThanOrEqualTo(MostRepeated));
         }
@@ -125,9 +126,10 @@ public sealed class JudgedTests
     /// <summary>Runs the load and has tshark judge what both ends sent and received: per family, the frames that it found something in.</summary>
     private static async Task<ILookup<string, string>> Judged(Host client, IEnumerable<Host> servers, params string[] addresses)
     {
-        // The boxes' own probes of the backends are no connection of a client.
-        string filter = $"tcp and (host {ClusterTopology.ClientAddress(1)} or host {ClusterTopology.ClientAddress6(1)})";
-        var captures = servers.Prepend(client).Select(h => Capture.Start(h, "eth0", h.Name, filter: filter)).ToList();
+        // The boxes' own probes of the backends are no connection of a client; and a switch that has not learned a box's address yet shows everybody
+        // what is handed to it, so the client's own SYN a second time.
+        string Filter(Host host) => $"ether host {host.Links.First(l => l.Interface == "eth0").MacAddress()} and tcp and (host {ClusterTopology.ClientAddress(1)} or host {ClusterTopology.ClientAddress6(1)})";
+        var captures = servers.Prepend(client).Select(h => Capture.Start(h, "eth0", h.Name, filter: Filter(h))).ToList();
         await Task.WhenAll(addresses.Select(a => Traffic(client, a)));
         var all = captures.SelectMany(c => TsharkJudge.Judge(c.Stop()).Select(f => f with { Frame = $"{c.Path}: {f.Frame}" })).ToList();
         Assert.That(captures.Sum(c => c.LostFrames()), Is.Zero);
